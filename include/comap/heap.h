@@ -1,0 +1,321 @@
+/*
+ * heap.h - a malloc that several processes share and kill -9 cannot break.
+ *
+ * Caveats, early and plain:
+ *
+ *  - Every process that maps a heap writable can scribble over it, as with any
+ *    shared memory.  comap repairs what a death leaves, not what a stray
+ *    pointer writes.  Readers can attach with COMAP_HEAP_READONLY.
+ *  - Store refs (ref.h) in the heap, never addresses.
+ *  - A process killed inside plain malloc or free may leak the one block it was
+ *    getting or giving.  comap_heap_malloc_to and comap_heap_free_from leak none.
+ *  - After a death, do not act on a cell the dead might have been publishing
+ *    until it is reaped: comap_mutex reaps before it grants; other protocols
+ *    call comap_heap_reap() first.
+ *  - A process is dead when the kernel says so.  One that dumps core is dead
+ *    when the dump ends, so heaps are left out of core dumps unless asked.
+ *  - A stopped process (SIGSTOP, a debugger, the cgroup freezer) is alive.  If
+ *    it was stopped in the microsecond it held one of the heap's locks, others
+ *    that need that lock wait for it.
+ *  - A file heap survives the death of every process.  It does not survive a
+ *    power loss by itself: the kernel writes dirty pages in any order.
+ *  - On copy-on-write and network file systems a full disk can still raise
+ *    SIGBUS: they do not keep fallocate's promise.
+ *
+ * Threads and processes: every call may be made by any number of threads and
+ * processes at once, except where it says otherwise.
+ *
+ * Signal handlers: a call made from a handler that interrupted comap in the
+ * same thread fails with EDEADLK (free then leaks the block); anywhere else it
+ * works.  comap_heap_open*, close and detach are not for handlers.
+ *
+ * Cancellation: no call here is a cancellation point.  Asynchronous
+ * cancellation (PTHREAD_CANCEL_ASYNCHRONOUS) inside a call is the death of a
+ * thread in the midst of it: the heap stays whole, the block in flight may leak.
+ *
+ * fork: the child goes on with the same handles, and is another party to the
+ * heap at once.  vfork and posix_spawn are fine.  exec leaves the heap.
+ */
+#ifndef COMAP_HEAP_H
+#define COMAP_HEAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <comap/ref.h>
+#include <comap/version.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- opening ---------------------------------------------------------- */
+
+#define COMAP_HEAP_CREATE   1u /* make it when it is not there */
+#define COMAP_HEAP_EXCL     2u /* with CREATE: fail with EEXIST when it is there */
+#define COMAP_HEAP_READONLY 4u /* map it read-only: look, follow refs, walk; no slot is taken */
+#define COMAP_HEAP_DUMP     8u /* include it in this process's core dumps */
+
+struct comap_heap_opts {
+	uint32_t size;       /* sizeof this struct; COMAP_HEAP_OPTS_INIT fills it */
+	uint32_t flags;      /* COMAP_HEAP_* */
+	uint32_t mode;       /* permission bits of a new file; 0 means 0600; umask applies */
+	uint32_t slots;      /* new heap: most threads attached at once; 0: by ceiling, at most 4096 */
+	uint64_t max_size;   /* new heap: the ceiling in bytes, its own tables included; it is address
+			      * space, not memory.  0: 1 TiB, or less where the kernel grants less */
+	uint64_t quota;      /* new heap: most bytes of storage it may hold; 0: no limit */
+	uint64_t dirty_max;  /* new heap: free bytes kept for reuse before they go back to the
+			      * system; 0: 32 MiB */
+	uint64_t timeout_ns; /* how long to wait for a neighbour that is repairing the heap;
+			      * 0: 10 seconds */
+};
+
+#ifdef __cplusplus
+#define COMAP_HEAP_OPTS_INIT {sizeof(struct comap_heap_opts), 0, 0, 0, 0, 0, 0, 0}
+#else
+#define COMAP_HEAP_OPTS_INIT {.size = sizeof(struct comap_heap_opts)}
+#endif
+
+/*
+ * Open the heap called name: a path, or, when it has no slash, a file of that
+ * name in /dev/shm.  opts may be NULL: attach to what exists, read and write.
+ * The new handle is yours; close it with comap_heap_close.
+ *
+ * Two processes that race with COMAP_HEAP_CREATE: one creates, both attach.  A
+ * creator that dies half-way leaves no file that opens.  A heap that everybody
+ * left without closing (a reboot, a copied file) is repaired here, by the first
+ * to come.
+ *
+ * Returns 0, or:
+ *   -EINVAL           name empty or too long, unknown flag, EXCL without CREATE,
+ *                     max_size below 8 MiB or above 64 TiB, slots above 65535
+ *   -E2BIG            opts is of a newer comap and sets a field unknown here
+ *   -ENOENT           no such heap, and no COMAP_HEAP_CREATE
+ *   -EEXIST           it exists, and COMAP_HEAP_EXCL
+ *   -EACCES, -EPERM, -EROFS   no permission
+ *   -EISDIR, -ENODEV  it is a directory; it is no regular file
+ *   -ENOTUNIQ         it is a regular file, but no comap heap (magic number)
+ *   -ENODATA          it is a comap heap cut short
+ *   -EPROTOTYPE       made by a machine of the other byte order, or another word size or page size
+ *   -EPROTONOSUPPORT  made by a newer comap, or by a libc whose mutex is laid out
+ *                     otherwise, while its users are attached
+ *   -EUCLEAN          its header or its recovery records are damaged
+ *   -EBUSY            a neighbour was repairing it for longer than timeout_ns
+ *   -EAGAIN           every slot is taken by a living thread
+ *   -ENOMEM           the kernel refused a mapping of max_size (see ulimit -v)
+ *   -ENOSPC           the storage is full, or RLIMIT_FSIZE too low
+ *   -EMFILE, -ENFILE, -EIO   as open(2)
+ * A file that is refused is left as it was.  comap_heap_open_reason() says more.
+ */
+COMAP_API int comap_heap_open(const char *name, const struct comap_heap_opts *opts,
+			      comap_heap **ret_heap);
+
+/*
+ * A new heap without a name: a memfd (an anonymous shared mapping where there
+ * is no memfd).  Shared with children made by fork; with anybody else by
+ * passing comap_heap_fd() over a UNIX socket.  It is gone with its last user.
+ * Errors: as above, those of creation.
+ */
+COMAP_API int comap_heap_open_anon(const struct comap_heap_opts *opts, comap_heap **ret_heap);
+
+/*
+ * Attach to the heap behind fd: a memfd received from a neighbour, or an open
+ * file.  fd stays yours; it must be open for writing unless COMAP_HEAP_READONLY.
+ * COMAP_HEAP_CREATE is -EINVAL here.  Errors: as comap_heap_open, and -EBADF.
+ */
+COMAP_API int comap_heap_open_fd(int fd, const struct comap_heap_opts *opts,
+				 comap_heap **ret_heap);
+
+/* Why the last open of this thread failed, in a few words; a static string, ""
+ * when it did not. */
+COMAP_API const char *comap_heap_open_reason(void);
+
+/*
+ * Leave the heap: this process's handle, the calling thread's slot.  Blocks stay
+ * as they are.  The mapping goes when the last other thread that used the handle
+ * ends or calls comap_heap_detach.  No thread may use the handle afterwards.
+ * NULL is fine; errno is kept.
+ */
+COMAP_API void comap_heap_close(comap_heap *heap);
+
+/* The calling thread gives back its slot; it takes another at its next call.
+ * For threads that go idle for long.  Thread exit does the same by itself. */
+COMAP_API void comap_heap_detach(comap_heap *heap);
+
+/* Remove the name.  Those attached go on; the memory is freed with the last of
+ * them.  Returns 0 or the error of unlink(2). */
+COMAP_API int comap_heap_unlink(const char *name);
+
+/* The file descriptor of the heap, to pass to a neighbour; it stays the heap's:
+ * dup it to keep it.  -1 for a heap without one. */
+COMAP_API int comap_heap_fd(const comap_heap *heap);
+
+/* ---- the malloc family ------------------------------------------------ */
+
+/*
+ * As malloc(3), calloc(3), realloc(3), reallocarray(3), free(3), and so on,
+ * glibc's reading of them: malloc(0) is a unique pointer, realloc(p, 0) frees p
+ * and returns NULL, sizes above PTRDIFF_MAX fail.  16-byte alignment at least;
+ * a power of two up to 64 KiB is aligned to itself.
+ *
+ * NULL with errno:
+ *   ENOMEM   the ceiling or the quota is reached, or the size is impossible
+ *   ENOSPC   the storage under the heap is full; the heap is whole, and goes on
+ *            when there is space again
+ *   EINVAL   alignment no power of two, or above 4 MiB
+ *   EROFS    the heap is attached read-only
+ *   EDEADLK  called from a signal handler that interrupted comap
+ *   EUCLEAN  the heap's tables are damaged
+ *
+ * free keeps errno and cannot fail: a pointer that is not a live block of this
+ * heap is reported (see comap_heap_on_misuse) and ignored.
+ *
+ * After a death: at most the one block in flight is lost.
+ */
+COMAP_API void *comap_heap_malloc(comap_heap *heap, size_t size);
+COMAP_API void *comap_heap_calloc(comap_heap *heap, size_t count, size_t size);
+COMAP_API void *comap_heap_realloc(comap_heap *heap, void *ptr, size_t size);
+COMAP_API void *comap_heap_reallocarray(comap_heap *heap, void *ptr, size_t count, size_t size);
+COMAP_API void comap_heap_free(comap_heap *heap, void *ptr);
+COMAP_API void *comap_heap_aligned_alloc(comap_heap *heap, size_t align, size_t size);
+COMAP_API void *comap_heap_memalign(comap_heap *heap, size_t align, size_t size);
+/* 0, EINVAL or ENOMEM or ENOSPC, positive, as posix_memalign(3); errno is kept. */
+COMAP_API int comap_heap_posix_memalign(comap_heap *heap, void **ret_ptr, size_t align, size_t size);
+/* How many bytes of the block you may use: at least what you asked for. */
+COMAP_API size_t comap_heap_usable_size(comap_heap *heap, const void *ptr);
+COMAP_API char *comap_heap_strdup(comap_heap *heap, const char *text);
+COMAP_API char *comap_heap_strndup(comap_heap *heap, const char *text, size_t max);
+
+/*
+ * Allocate and link: *dst, a cell in this heap, becomes the ref of a new block,
+ * both or neither, whoever dies.  Until the call returns only the caller may
+ * change *dst: a field of a node nobody sees yet, or a word under your lock.
+ * What *dst held before is overwritten, not freed.
+ * Returns the block, or NULL with errno as malloc; EINVAL when dst lies outside
+ * the heap's blocks or is not 8-byte aligned.
+ */
+COMAP_API void *comap_heap_malloc_to(comap_heap *heap, size_t size, comap_ref *dst);
+
+/*
+ * Free and unlink: the block *src refers to is freed and *src becomes null, both
+ * or neither, whoever dies.  A null *src is fine.  Misuse (src outside the heap,
+ * *src no block) is reported and ignored, *src stays.  errno is kept.
+ */
+COMAP_API void comap_heap_free_from(comap_heap *heap, comap_ref *src);
+
+/* ---- who died --------------------------------------------------------- */
+
+/*
+ * Finish what dead neighbours began and give back what they held.  Every slow
+ * path does this by itself for the dead it meets; call it when you learn of a
+ * death (SIGCHLD) and your protocol has cells the dead may have been
+ * publishing.  Returns how many slots of dead threads were reaped, or -EROFS,
+ * -EDEADLK, -EAGAIN.  Time: what the dead held, never the size of the heap.
+ */
+COMAP_API int comap_heap_reap(comap_heap *heap);
+
+/* ---- memory goes back -------------------------------------------------- */
+
+/* Give every free page back to the system now.  Returns 0 or -errno of the
+ * first hole punch that failed (-EOPNOTSUPP: this storage cannot). */
+COMAP_API int comap_heap_trim(comap_heap *heap);
+
+/* Change the quota in bytes, for everybody; 0: no limit.  A quota below what is
+ * in use stops growth and frees nothing.  Returns 0, -EROFS, -EDEADLK or -EAGAIN. */
+COMAP_API int comap_heap_set_quota(comap_heap *heap, uint64_t quota);
+
+/* ---- seeing what is there ----------------------------------------------- */
+
+#define COMAP_CLASSES 80 /* size classes up to 64 KiB */
+
+struct comap_class_stats {
+	uint64_t block_size; /* bytes */
+	uint64_t live;       /* blocks handed out */
+	uint64_t free;       /* blocks ready in slabs */
+	uint64_t slabs;
+};
+
+/* Read from the heap's tables, which are the truth: exact when nobody is
+ * allocating, a fair picture otherwise. */
+struct comap_heap_stats {
+	uint32_t size;           /* sizeof this struct; COMAP_HEAP_STATS_INIT fills it */
+	uint32_t slots;          /* capacity */
+	uint32_t slots_live;     /* threads attached */
+	uint32_t slots_dead;     /* died, not yet reaped */
+	uint64_t max_size;       /* ceiling, bytes */
+	uint64_t quota;          /* bytes; UINT64_MAX: none */
+	uint64_t grown;          /* bytes of the ceiling in use so far, tables included */
+	uint64_t committed;      /* bytes of storage held by blocks and free pages; an upper bound */
+	uint64_t dirty;          /* of these, free bytes kept for reuse */
+	uint64_t live_blocks;
+	uint64_t live_bytes;     /* usable size of the live blocks */
+	uint64_t free_bytes;     /* in slabs and free pages below grown */
+	uint64_t largest_free;   /* bytes: largest block that fits below grown */
+	uint64_t large_blocks;   /* live blocks above 64 KiB */
+	uint64_t large_bytes;
+	uint64_t deaths;         /* dead threads reaped since creation */
+	uint64_t misuses;        /* bad frees refused since creation */
+	uint64_t steals;         /* locks taken from dead owners since creation */
+	struct comap_class_stats classes[COMAP_CLASSES];
+};
+
+#ifdef __cplusplus
+#define COMAP_HEAP_STATS_INIT {sizeof(struct comap_heap_stats)}
+#else
+#define COMAP_HEAP_STATS_INIT {.size = sizeof(struct comap_heap_stats)}
+#endif
+
+/* Returns 0, or -EINVAL when stats->size is unknown.  Time: grows with the heap. */
+COMAP_API int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats);
+
+struct comap_slot_info {
+	uint32_t slot;
+	int32_t tgid, tid;   /* in the attacher's pid namespace: for people, not for kill(2) */
+	int32_t is_dead;
+	char name[16];       /* the thread's comm when it attached */
+	uint64_t mallocs, frees, bytes; /* counted by the thread itself */
+};
+
+/* Calls fn for each attached thread until it returns non-zero, which is then
+ * returned; else 0.  No lock is held while fn runs. */
+COMAP_API int comap_heap_slots(comap_heap *heap,
+			       int (*fn)(const struct comap_slot_info *info, void *arg), void *arg);
+
+/*
+ * Calls fn for each live block until it returns non-zero, which is then
+ * returned; else 0.  No lock is held while fn runs, so it may free; a block that
+ * others free or allocate meanwhile may or may not be seen.
+ */
+COMAP_API int comap_heap_walk(comap_heap *heap, int (*fn)(void *ptr, size_t size, void *arg),
+			      void *arg);
+
+/*
+ * Verify every invariant of the heap's tables.  For each thing that is wrong fn
+ * (may be NULL) gets the offset and a sentence.  Returns 0 when all is well,
+ * -EUCLEAN when not, or -EDEADLK, -EAGAIN.  Others wait for the locks it
+ * holds one at a time; fn runs with no lock held.  A read-only handle checks
+ * without locks: then be the only one.
+ */
+COMAP_API int comap_heap_check(comap_heap *heap,
+			       void (*fn)(uint64_t offset, const char *what, void *arg), void *arg);
+
+enum comap_misuse {
+	COMAP_MISUSE_FOREIGN = 1,   /* freed what this heap never handed out */
+	COMAP_MISUSE_DOUBLE = 2,    /* freed what is free already */
+	COMAP_MISUSE_INTERIOR = 3,  /* freed the middle of a block */
+	COMAP_MISUSE_REENTRY = 4,   /* freed from a handler that interrupted comap: the block leaks */
+};
+
+/*
+ * Who is told of misuse in this process: fn(heap, what, ptr, arg), with no lock
+ * held; it may log, abort, or longjmp away.  NULL (the default): the call is
+ * ignored and counted.  Set it before threads use the handle.
+ */
+COMAP_API void comap_heap_on_misuse(comap_heap *heap,
+				    void (*fn)(comap_heap *heap, enum comap_misuse what,
+					       const void *ptr, void *arg),
+				    void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

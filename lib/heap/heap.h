@@ -1,0 +1,74 @@
+/*
+ * heap/heap.h - the door of floor 7: what stands behind the public headers.
+ */
+#ifndef CM_HEAP_H
+#define CM_HEAP_H
+
+#include <comap/heap.h>
+#include "reap/reap.h"
+#include "seg/seg.h"
+#include "slab/slab.h"
+
+#define CM_HEAPS_MAX 64u /* handles a process may have open at once */
+
+/* A handle: this process's.  Handles lie in a static table; nothing here needs malloc. */
+struct comap_heap {
+	struct cm_seg seg;   /* first: its first word is the base address (ref.h) */
+	uint64_t serial;     /* of this opening; 0: the entry is free */
+	unsigned index;      /* in the table */
+	int refs;            /* the handle, and each thread with a seat; under the table's mutex */
+	bool is_closed;
+	void (*on_misuse)(comap_heap *heap, enum comap_misuse what, const void *ptr, void *arg);
+	void *on_misuse_arg;
+};
+
+/* ---- table.c: the handles of this process --------------------------------- */
+
+struct comap_heap *cm_table_add(void); /* NULL: the table is full */
+void cm_table_ref(struct comap_heap *heap);
+void cm_table_unref(struct comap_heap *heap); /* unmaps with the last */
+struct comap_heap *cm_table_at(unsigned index); /* NULL: no open heap there */
+
+/* ---- seat.c: the calling thread in one heap ---------------------------------- */
+
+/* In a page of its own that a fork child finds zeroed, so a child, also of a raw
+ * clone, never takes its parent's slot for its own. */
+struct cm_seat {
+	uint64_t serial;  /* of the heap; anything else: no slot here */
+	struct cm_self self;
+	bool is_busy;     /* inside a call: what a signal handler must not enter */
+	bool is_common;   /* for this call only */
+	uint32_t tick;
+	uint32_t next_look; /* the slot to look at next for a death */
+};
+
+/* Begin a call: NULL and *ret_err (-EROFS, -EDEADLK, -EAGAIN, -ENOMEM, -ENOSPC). */
+struct cm_seat *cm_seat_enter(struct comap_heap *heap, int *ret_err);
+/* The same, refusing the common slot: for what outlasts the call. */
+struct cm_seat *cm_seat_enter_own(struct comap_heap *heap, int *ret_err);
+void cm_seat_leave(struct comap_heap *heap, struct cm_seat *seat);
+/* The calling thread gives its slot back. */
+void cm_seat_give_up(struct comap_heap *heap);
+
+/* ---- block.c: blocks, as every public call sees them ---------------------------- */
+
+struct cm_place {
+	bool is_slab;
+	struct cm_block block; /* slab */
+	uint64_t off, size;    /* its first byte and usable bytes; size 0: no block */
+};
+/* The block that begins at or holds off. */
+struct cm_place cm_place_of(const struct cm_seg *seg, uint64_t off);
+/* Allocate; dst as in cm_slab_alloc.  0 or -errno. */
+int cm_block_alloc(struct cm_seg *seg, const struct cm_self *self, uint64_t size, uint64_t align,
+		   cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed);
+/* Free the block at off: 0, or the misuse it is (positive), or -errno. */
+int cm_block_free(struct cm_seg *seg, const struct cm_self *self, uint64_t off, cm_word *src);
+/* May a call store a ref there? */
+bool cm_is_cell(const struct cm_seg *seg, const void *at);
+static inline uint64_t cm_off_of(const struct cm_seg *seg, const void *ptr)
+{
+	return (uint64_t)((const char *)ptr - seg->base);
+}
+
+#endif

@@ -1,0 +1,196 @@
+/*
+ * seat.c - the calling thread in one heap: found fast, made late, given up at exit.
+ *
+ * A thread's slot is registered by its first call and given back when the thread
+ * ends (pthread key), when the process exits (destructor), when the heap is
+ * closed, or on request.  Who is killed instead is reaped.
+ *
+ * After fork the child's copy of the seat's page reads as zeroes, the serial
+ * does not match, and the child registers a slot of its own.
+ *
+ * A thread that finds every slot taken, after reaping the dead, works through
+ * the common slot for the length of the call.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include "heap/heap.h"
+
+#define LOOK_EVERY 64u /* calls between two looks at a neighbour's life */
+
+static _Thread_local struct cm_seat *seats[CM_HEAPS_MAX];
+static _Thread_local volatile bool is_registering; /* a signal handler must not, too */
+static pthread_key_t key;
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+
+static void leave_slot(struct comap_heap *heap, struct cm_seat *seat)
+{
+	seat->serial = 0;
+	cm_order();
+	cm_life_leave(&heap->seg.life, &seat->self);
+	cm_table_unref(heap);
+}
+
+static void leave_all(struct comap_heap *heap)
+{
+	struct cm_seat *seat = seats[heap->index];
+
+	if (seat && seat->serial == heap->serial && !seat->is_busy)
+		leave_slot(heap, seat);
+}
+
+/* The thread ends: give back what it has, in every heap. */
+static void thread_ends(void *unused)
+{
+	(void)unused;
+	for (unsigned i = 0; i < CM_HEAPS_MAX; i++) {
+		struct comap_heap *heap = cm_table_at(i);
+
+		if (!seats[i])
+			continue;
+		if (heap)
+			leave_all(heap);
+		cm_os_private_page_drop(seats[i]);
+		seats[i] = NULL;
+	}
+}
+
+static void make_key(void)
+{
+	(void)pthread_key_create(&key, thread_ends);
+}
+
+static void forget_seats(void)
+{
+	/* where the kernel has no MADV_WIPEONFORK */
+	for (unsigned i = 0; i < CM_HEAPS_MAX; i++)
+		if (seats[i])
+			memset(seats[i], 0, sizeof *seats[i]);
+	is_registering = false;
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, forget_seats);
+}
+
+__attribute__((destructor)) static void process_exits(void)
+{
+	for (unsigned i = 0; i < CM_HEAPS_MAX; i++)
+		if (seats[i] && cm_table_at(i))
+			leave_all(cm_table_at(i));
+}
+
+/* A slot of its own for the calling thread, or the common one until it leaves. */
+static int take_slot(struct comap_heap *heap, struct cm_seat *seat)
+{
+	struct cm_seg *seg = &heap->seg;
+	bool is_stale;
+	int err = cm_life_enter(&seg->life, &seat->self);
+
+	seat->is_common = false;
+	if (err == 0) {
+		/* newcomers reap: so the dead never fill the directory */
+		(void)cm_reap_all(seg, &seat->self, 0);
+		return 0;
+	}
+	if (err != -EAGAIN)
+		return err;
+	err = cm_life_enter_common(&seg->life, &seat->self, &is_stale);
+	if (err < 0)
+		return err;
+	if (is_stale)
+		cm_reap_self(seg, &seat->self);
+	if (cm_reap_all(seg, &seat->self, CM_REAP_ASK_KERNEL) > 0) {
+		cm_life_leave_common(&seg->life, &seat->self);
+		return take_slot(heap, seat);
+	}
+	seat->is_common = true;
+	return 0;
+}
+
+static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
+{
+	struct cm_seat *seat = seats[heap->index];
+	int err;
+
+	if (heap->seg.is_readonly || is_registering) {
+		*ret_err = heap->seg.is_readonly ? -EROFS : -EDEADLK;
+		return NULL;
+	}
+	is_registering = true;
+	cm_order();
+	if (!seat) {
+		pthread_once(&key_once, make_key);
+		seat = cm_os_private_page();
+		seats[heap->index] = seat;
+		if (seat)
+			pthread_setspecific(key, seats);
+	}
+	err = seat ? take_slot(heap, seat) : -ENOMEM;
+	if (err == 0 && !seat->is_common) {
+		cm_table_ref(heap);
+		seat->next_look = seat->self.index;
+		seat->serial = heap->serial;
+	}
+	if (err == 0)
+		seat->is_busy = true;
+	cm_order();
+	is_registering = false;
+	*ret_err = err;
+	return err == 0 ? seat : NULL;
+}
+
+struct cm_seat *cm_seat_enter(struct comap_heap *heap, int *ret_err)
+{
+	struct cm_seat *seat = seats[heap->index];
+
+	if (CM_RARELY(!seat || (seat->serial != heap->serial && !seat->is_busy)))
+		return seat_slow(heap, ret_err);
+	if (CM_RARELY(seat->is_busy)) {
+		*ret_err = -EDEADLK;
+		return NULL;
+	}
+	seat->is_busy = true;
+	cm_order();
+	return seat;
+}
+
+struct cm_seat *cm_seat_enter_own(struct comap_heap *heap, int *ret_err)
+{
+	struct cm_seat *seat = cm_seat_enter(heap, ret_err);
+
+	if (seat && seat->is_common) {
+		cm_seat_leave(heap, seat);
+		*ret_err = -EAGAIN;
+		return NULL;
+	}
+	return seat;
+}
+
+/* Now and then look whether a neighbour died: one line of one slot. */
+static void look_around(struct comap_heap *heap, struct cm_seat *seat)
+{
+	uint32_t n = cm_life_nused(&heap->seg.life);
+
+	seat->next_look = seat->next_look + 1 < n ? seat->next_look + 1 : CM_SLOT_COMMON + 1;
+	if (seat->next_look < n)
+		(void)cm_reap_slot(&heap->seg, &seat->self, seat->next_look, 0);
+}
+
+void cm_seat_leave(struct comap_heap *heap, struct cm_seat *seat)
+{
+	if (CM_RARELY(++seat->tick % LOOK_EVERY == 0))
+		look_around(heap, seat);
+	if (CM_RARELY(seat->is_common)) {
+		cm_life_leave_common(&heap->seg.life, &seat->self);
+		seat->is_common = false;
+	}
+	cm_order();
+	seat->is_busy = false;
+}
+
+void cm_seat_give_up(struct comap_heap *heap)
+{
+	leave_all(heap);
+}

@@ -1,0 +1,97 @@
+/*
+ * table.c - the handles of this process, and what fork does to them.
+ *
+ * A handle stays until its last thread has left: the slots of threads lie in
+ * the mapping, and the kernel walks the robust list through them when a thread
+ * ends.  Unmapping a linked one would break the list for every other lock.
+ *
+ * The mutex here is private to the process and held for a few instructions; the
+ * fork handlers hold it, so that the child finds the table whole.  No lock of a
+ * shared heap is ever taken for a fork.
+ */
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+#include "heap/heap.h"
+
+static struct comap_heap table[CM_HEAPS_MAX];
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t last_serial;
+
+static void lock_table(void)
+{
+	pthread_mutex_lock(&mutex);
+}
+
+static void unlock_table(void)
+{
+	pthread_mutex_unlock(&mutex);
+}
+
+struct comap_heap *cm_table_add(void)
+{
+	struct comap_heap *heap = NULL;
+
+	lock_table();
+	for (unsigned i = 0; i < CM_HEAPS_MAX && !heap; i++) {
+		if (table[i].serial)
+			continue;
+		heap = &table[i];
+		memset(heap, 0, sizeof *heap);
+		heap->serial = ++last_serial;
+		heap->index = i;
+		heap->refs = 1;
+		heap->seg.backing.fd = -1;
+	}
+	unlock_table();
+	return heap;
+}
+
+void cm_table_ref(struct comap_heap *heap)
+{
+	lock_table();
+	heap->refs++;
+	unlock_table();
+}
+
+static void drop(struct comap_heap *heap)
+{
+	cm_os_unmap(&heap->seg.backing);
+	if (heap->seg.backing.fd >= 0)
+		close(heap->seg.backing.fd);
+	heap->serial = 0;
+}
+
+void cm_table_unref(struct comap_heap *heap)
+{
+	lock_table();
+	if (--heap->refs == 0)
+		drop(heap);
+	unlock_table();
+}
+
+struct comap_heap *cm_table_at(unsigned index)
+{
+	return table[index].serial ? &table[index] : NULL;
+}
+
+/* The child has one thread, and that one has no seat yet. */
+static void forget_threads(struct comap_heap *heap)
+{
+	heap->refs = heap->is_closed ? 0 : 1;
+	if (heap->refs == 0)
+		drop(heap);
+}
+
+static void after_fork_in_child(void)
+{
+	for (unsigned i = 0; i < CM_HEAPS_MAX; i++)
+		if (table[i].serial)
+			forget_threads(&table[i]);
+	unlock_table();
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+	pthread_atfork(lock_table, unlock_table, after_fork_in_child);
+}

@@ -1,0 +1,141 @@
+/*
+ * backing.c - storage behind the mapping: committed before it is touched.
+ *
+ * A store into a hole of a full tmpfs or disk is SIGBUS.  So every range is
+ * committed (fallocated) before its first use, and "full" is an error from a
+ * system call.  Only cm_os_grow changes the length of the file; it looks at
+ * RLIMIT_FSIZE first, because the kernel's answer there is a signal.
+ *
+ * fallocate of a long range gives up, and undoes its work, at any signal; a
+ * profiler's timer would make it run for ever.  Hence pieces.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "os/os.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+#define PIECE (32 * CM_MIB)
+#define PAGE 4096u
+
+/* What the heap calls "the storage is full". */
+static int full_is_enospc(int err)
+{
+	return err == -EDQUOT || err == -EFBIG ? -ENOSPC : err;
+}
+
+static int fallocate_range(int fd, int mode, uint64_t off, uint64_t len)
+{
+	while (syscall(SYS_fallocate, fd, mode, off, len) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+static int populate(char *at, uint64_t len)
+{
+	while (madvise(at, len, MADV_POPULATE_WRITE) < 0) {
+		if (errno == EINTR || errno == EAGAIN)
+			continue;
+		/* EINVAL: before 5.14; an anonymous mapping has no limit of its own, so
+		 * pages that come with the first touch are good enough there. */
+		return errno == EINVAL ? 0 : errno == EFAULT ? -ENOSPC : -errno;
+	}
+	return 0;
+}
+
+static int write_zeroes(int fd, uint64_t off, uint64_t len)
+{
+	static const char zeroes[64 * 1024];
+	int64_t n;
+
+	for (; len; off += (uint64_t)n, len -= (uint64_t)n) {
+		n = syscall(SYS_pwrite64, fd, zeroes, cm_min(len, sizeof zeroes), off);
+		if (n < 0 && errno == EINTR)
+			n = 0;
+		else if (n < 0)
+			return full_is_enospc(-errno);
+		else if (n == 0)
+			return -ENOSPC;
+	}
+	return 0;
+}
+
+int cm_os_commit(struct cm_backing *b, uint64_t off, uint64_t len)
+{
+	int err = 0;
+
+	for (uint64_t n; len && !err; off += n, len -= n) {
+		n = cm_min(len, PIECE);
+		if (b->fd < 0)
+			err = populate(b->base + off, n);
+		else if (b->no_fallocate)
+			err = write_zeroes(b->fd, off, n);
+		else
+			err = full_is_enospc(fallocate_range(b->fd, 0, off, n));
+	}
+	return err;
+}
+
+int cm_os_commit_shared(struct cm_backing *b, uint64_t off, uint64_t len, uint64_t zero_at)
+{
+	uint64_t end = cm_round_up(off + len, PAGE);
+	int err = 0;
+
+	off &= ~(uint64_t)(PAGE - 1);
+	if (b->fd < 0 || !b->no_fallocate)
+		return cm_os_commit(b, off, end - off);
+	for (; off < end && !err; off += PAGE)
+		err = write_zeroes(b->fd, off + zero_at, 1);
+	return err;
+}
+
+int cm_os_punch(struct cm_backing *b, uint64_t off, uint64_t len)
+{
+	int err;
+
+	if (b->no_punch)
+		return -EOPNOTSUPP;
+	if (b->fd < 0)
+		err = madvise(b->base + off, len, MADV_REMOVE) < 0 ? -errno : 0;
+	else
+		err = fallocate_range(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+	if (err == -EOPNOTSUPP || err == -ENOSYS)
+		b->no_punch = true;
+	return err;
+}
+
+int cm_os_grow(struct cm_backing *b, uint64_t size)
+{
+	struct rlimit limit;
+	struct stat st;
+
+	if (b->fd < 0)
+		return 0;
+	if (fstat(b->fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size >= size)
+		return 0;
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur)
+		return -ENOSPC;
+	while (ftruncate(b->fd, (off_t)size) < 0)
+		if (errno != EINTR)
+			return full_is_enospc(-errno);
+	return 0;
+}
+
+void cm_os_probe(struct cm_backing *b)
+{
+	int err = b->fd < 0 ? 0 : fallocate_range(b->fd, FALLOC_FL_KEEP_SIZE, 0, PAGE);
+
+	b->no_fallocate = err == -EOPNOTSUPP || err == -ENOSYS;
+}

@@ -1,0 +1,102 @@
+/*
+ * os/os.h - the door of floor 1: the one floor that talks to the kernel.
+ *
+ * Functions return 0 or -errno.  None is a cancellation point: what libc makes
+ * one goes through syscall(2).
+ */
+#ifndef CM_OS_H
+#define CM_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/base.h"
+
+/* ---- backing.c: the storage under a heap ------------------------------- */
+
+struct cm_backing {
+	int fd;            /* -1: an anonymous shared mapping */
+	char *base;        /* where it is mapped */
+	uint64_t size;     /* bytes of address space mapped, mostly past the end of the file */
+	bool no_fallocate; /* the file system has none: write zeroes */
+	bool no_punch;     /* nor can it punch holes */
+};
+
+/* Storage behind [off, off + len), or -ENOSPC.  What is there stays where the
+ * file system has fallocate, and becomes zeroes where it has not: for ranges the
+ * caller alone uses. */
+int cm_os_commit(struct cm_backing *b, uint64_t off, uint64_t len);
+
+/* The same for ranges that neighbours may be using.  zero_at: a byte in each
+ * 4 KiB page that is zero for ever, so that writing a zero there harms nobody. */
+int cm_os_commit_shared(struct cm_backing *b, uint64_t off, uint64_t len, uint64_t zero_at);
+
+/* Give the storage behind [off, off + len) back; reads as zeroes afterwards. */
+int cm_os_punch(struct cm_backing *b, uint64_t off, uint64_t len);
+
+/* Make the file at least size bytes long; never shorter. */
+int cm_os_grow(struct cm_backing *b, uint64_t size);
+
+/* Learn what the file system can do. */
+void cm_os_probe(struct cm_backing *b);
+
+/* ---- map.c: address space ------------------------------------------------ */
+
+#define CM_OS_BASE_ALIGN (4 * CM_MIB)
+
+/* Map b->size bytes of b->fd (or of nothing), base aligned to CM_OS_BASE_ALIGN. */
+int cm_os_map(struct cm_backing *b, bool writable, bool dump);
+void cm_os_unmap(struct cm_backing *b);
+
+/* One private zeroed page that a fork child finds zeroed again; NULL when there
+ * is no memory.  Where the kernel cannot do that, the fork handler must. */
+void *cm_os_private_page(void);
+void cm_os_private_page_drop(void *page);
+
+/* ---- file.c: how heap files are born, opened, removed ---------------------- */
+
+extern bool cm_os_no_memfd; /* tests: pretend the kernel has no memfd */
+
+int cm_os_memfd(int *ret_fd);                            /* -ENOSYS: there is none */
+int cm_os_open(const char *path, bool writable, int *ret_fd); /* regular files only */
+int cm_os_reopen(int fd, bool writable, int *ret_fd);    /* its own open file description */
+int cm_os_file_size(int fd, uint64_t *ret_size);
+
+struct cm_os_birth {
+	int fd;
+	char path[4096]; /* the name it will have */
+	char temp[4128]; /* the name it has meanwhile; "" for none */
+};
+int cm_os_birth_begin(struct cm_os_birth *birth, const char *path, uint32_t mode);
+int cm_os_birth_publish(struct cm_os_birth *birth); /* -EEXIST: somebody was first */
+void cm_os_birth_abandon(struct cm_os_birth *birth);
+
+/* ---- filelock.c: who has the file open ------------------------------------- */
+
+/* Open-file-description locks on one byte: they live as long as the open file
+ * (and so its mappings) do, and end with the process.  Never waits: -EAGAIN. */
+int cm_os_lock_shared(int fd, uint64_t byte);
+int cm_os_lock_exclusive(int fd, uint64_t byte);
+
+/* ---- futex.c, clock.c ------------------------------------------------------ */
+
+void cm_os_futex_wait(cm_half *word, uint32_t expected, uint64_t timeout_ns);
+void cm_os_futex_wake(cm_half *word, int n);
+uint64_t cm_os_now_ns(void);      /* monotonic */
+uint64_t cm_os_wall_ns(void);     /* since the epoch */
+void cm_os_sleep_ns(uint64_t ns); /* at most */
+
+/* ---- proc.c: who we are, who is gone --------------------------------------- */
+
+int32_t cm_os_tgid(void);
+int32_t cm_os_tid(void);
+void cm_os_thread_name(char name[16]);
+uint64_t cm_os_pid_namespace(void); /* its inode number; 0: unknown */
+bool cm_os_thread_is_gone(int32_t tgid, int32_t tid);
+void cm_os_random(void *bytes, size_t n);
+
+/* The kernel's robust list of this thread, NULL when it has none. */
+void *cm_os_robust_head(void);
+int cm_os_set_robust_head(void *head, size_t len);
+
+#endif

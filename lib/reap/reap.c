@@ -1,0 +1,87 @@
+/*
+ * reap.c - what a dead thread leaves, and how it is finished.
+ *
+ * Left behind are at most: a committed log (finish it), a hold (units go back),
+ * locks (stolen by whoever wants them; nothing to do here), and the slot.  The
+ * order matters: the log may end or begin a hold.
+ *
+ * One reaper at a time, by the slot's own `reap` lock, which like any identity
+ * lock can be stolen from a dead reaper.  Every step may be done again: a reaper
+ * that dies is a dead thread with a hold and a log of its own, and the next one
+ * finds this slot as it left it.  The generation changes before the slot is
+ * free, so words that name the dead stay a dead man's.
+ *
+ * The time this takes depends on what the dead one held, not on the heap.
+ */
+#include "reap/reap.h"
+
+static void mend_slot(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *dead)
+{
+	cm_log_finish(&seg->log, self, dead);
+	if (cm_load_acquire(&dead->hold_at) == 0)
+		return;
+	if (!cm_hold_is_valid(seg, dead)) {
+		cm_add(&seg->super->damages, 1);
+		cm_write(&dead->hold_at, 0);
+		return;
+	}
+	cm_slab_clear_hold(seg, dead);
+	cm_span_give_hold(seg, self, dead, 0);
+}
+
+bool cm_reap_slot(struct cm_seg *seg, const struct cm_self *self, uint32_t index, unsigned how)
+{
+	struct cm_slot_shm *dead = cm_life_slot(&seg->life, index);
+	uint64_t deadline = how & CM_REAP_PATIENT ? CM_NEVER : 0, seen;
+	bool ask_kernel = how & CM_REAP_ASK_KERNEL;
+	int got;
+
+	if (index == self->index || !cm_life_needs_reap(&seg->life, index, ask_kernel))
+		return false;
+	do
+		got = cm_lock_take(&seg->life, &dead->reap, self, deadline, &seen);
+	while (got == 1 && !cm_lock_steal(&dead->reap, seen, self));
+	if (got < 0)
+		return false; /* a living reaper is at it */
+	/* another reaper may have been here while we waited */
+	if (!cm_life_needs_reap(&seg->life, index, ask_kernel)) {
+		cm_lock_give(&dead->reap);
+		return false;
+	}
+	mend_slot(seg, self, dead);
+	cm_life_release_dead(dead);
+	cm_add(&seg->super->deaths, 1);
+	cm_lock_give(&dead->reap);
+	return true;
+}
+
+/* The common slot has no lock but its life: to reap its dead user one becomes its
+ * next one. */
+static int reap_common(struct cm_seg *seg)
+{
+	struct cm_self common;
+	bool is_stale;
+
+	if (!cm_life_needs_reap(&seg->life, CM_SLOT_COMMON, false) ||
+	    cm_life_enter_common(&seg->life, &common, &is_stale) < 0)
+		return 0;
+	if (is_stale)
+		cm_reap_self(seg, &common);
+	cm_life_leave_common(&seg->life, &common);
+	return is_stale;
+}
+
+int cm_reap_all(struct cm_seg *seg, const struct cm_self *self, unsigned how)
+{
+	int n = self->index == CM_SLOT_COMMON ? 0 : reap_common(seg);
+
+	for (uint32_t i = CM_SLOT_COMMON + 1; i < cm_life_nused(&seg->life); i++)
+		n += cm_reap_slot(seg, self, i, how);
+	return n;
+}
+
+void cm_reap_self(struct cm_seg *seg, const struct cm_self *self)
+{
+	mend_slot(seg, self, self->slot);
+	cm_add(&seg->super->deaths, 1);
+}

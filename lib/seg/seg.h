@@ -1,0 +1,172 @@
+/*
+ * seg/seg.h - the door of floor 4: the heap file, and runs of units and segments.
+ *
+ * Nobody owns a unit but through two things: a table that says what it is, or
+ * the hold of a slot while it is on its way from one to the other.  Each way
+ * is one transaction that moves units into the caller's hold, then work nobody
+ * else can see (storage, descriptor, unit table), then one store or transaction
+ * that ends the hold.  Whoever dies on the way is found with the units in the
+ * hold, and the reaper gives them back.
+ */
+#ifndef CM_SEG_H
+#define CM_SEG_H
+
+#include "base/base.h"
+#include "life/life.h"
+#include "log/log.h"
+#include "os/os.h"
+#include "seg/seg_layout.h"
+
+/* This process's view of one heap. */
+struct cm_seg {
+	char *base; /* first: comap_heap_at() reads it */
+	struct cm_backing backing;
+	struct cm_super_shm *super;
+	struct cm_lock_shm *locks;
+	cm_byte *units;      /* unit table, indexed by offset >> 16 */
+	cm_word *segments;   /* segment table, indexed by offset >> 22 */
+	uint64_t data_off;   /* first segment's offset */
+	uint64_t max_size;
+	struct cm_life life;
+	struct cm_log log;
+	bool is_readonly;
+};
+
+static inline uint64_t cm_seg_limit(const struct cm_seg *seg)
+{
+	return cm_load_acquire(&seg->super->limit); /* pairs with apply() in grow */
+}
+
+static inline cm_word *cm_span_word(const struct cm_seg *seg, unsigned which)
+{
+	return &seg->locks[CM_LOCK_SPAN].word[which];
+}
+
+static inline struct cm_header_shm *cm_seg_header(const struct cm_seg *seg, uint64_t segment)
+{
+	return (struct cm_header_shm *)(void *)(seg->base + (segment << CM_SEGMENT_SHIFT));
+}
+
+static inline struct cm_desc_shm *cm_seg_desc(const struct cm_seg *seg, uint64_t unit)
+{
+	return (struct cm_desc_shm *)(void *)(seg->base +
+					      ((unit >> 6) << CM_SEGMENT_SHIFT) + (unit & 63) * 1024);
+}
+
+static inline void *cm_seg_at(const struct cm_seg *seg, uint64_t off)
+{
+	return seg->base + off;
+}
+
+/* Does the byte lie where blocks are handed out? */
+static inline bool cm_seg_has(const struct cm_seg *seg, uint64_t off)
+{
+	return off >= seg->data_off && off < cm_seg_limit(seg);
+}
+
+/* Is this the unit of something that could be a slab: below limit, no header? */
+static inline bool cm_seg_has_unit(const struct cm_seg *seg, uint64_t unit)
+{
+	return cm_seg_has(seg, unit << CM_UNIT_SHIFT) && (unit & 63) != 0;
+}
+
+/* ---- super.c: the file's own description ---------------------------------- */
+
+struct cm_super_opts {
+	uint64_t max_size;
+	uint32_t nslots;
+	uint64_t quota_units, dirty_max_units;
+};
+/* What a superblock describes; 0, or an error of comap_heap_open and the reason. */
+int cm_super_validate(const struct cm_super_shm *super, const char **ret_reason);
+/* Is what changes in it plausible, in a file of file_size bytes? */
+int cm_super_validate_state(struct cm_seg *seg, uint64_t file_size, const char **ret_reason);
+/* Are the records recovery would act upon? For whoever is alone with the file. */
+int cm_super_validate_records(struct cm_seg *seg, const char **ret_reason);
+/* Write a new heap into seg->backing, mapped and empty. */
+int cm_super_create(struct cm_seg *seg, const struct cm_super_opts *opts);
+/* How long the part before the first segment is; 0: max_size is too small for it. */
+uint64_t cm_super_data_off(uint64_t max_size, uint32_t nslots);
+/* Fill seg's pointers from its mapped, valid superblock. */
+void cm_super_bind(struct cm_seg *seg);
+
+/* ---- span.c: units ---------------------------------------------------------- */
+
+struct cm_span {
+	uint64_t unit;      /* first one */
+	uint32_t n;         /* units */
+	bool is_zeroed;     /* it reads as zeroes */
+};
+
+/* n neighbouring units, the first a multiple of align, into the caller's hold, with
+ * storage behind their first `bytes` bytes and their descriptor.  -ENOMEM, -ENOSPC. */
+int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uint32_t align,
+		 uint64_t bytes, struct cm_span *ret_span);
+/* The n units from `unit` on, when they are free: into the hold, with storage behind
+ * `bytes` bytes of them.  -EBUSY: they are not. */
+int cm_span_take_at(struct cm_seg *seg, const struct cm_self *self, uint64_t unit, uint32_t n,
+		    uint64_t bytes);
+/* Give back what slot holds (units or segments); its tables are cleared first.
+ * full: these of the units have all their storage. */
+void cm_span_give_hold(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot,
+		       uint64_t full);
+
+/* ---- run.c: blocks that are runs of units or of segments --------------------- */
+
+/* A block of size > 64 KiB, or of align > 64 KiB: its offset, or -errno.  dst: the cell
+ * that gets the offset in the same instant, or NULL. */
+int cm_run_alloc(struct cm_seg *seg, const struct cm_self *self, uint64_t size, uint64_t align,
+		 cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed);
+/* Bytes of the block at off; 0: no run begins there. */
+uint64_t cm_run_size(const struct cm_seg *seg, uint64_t off);
+/* Where the run begins that holds the byte at off; 0: none does. */
+uint64_t cm_run_find(const struct cm_seg *seg, uint64_t off);
+/* Free it; src: the cell that becomes 0 in the same instant, or NULL.  -ENOENT: no
+ * run begins there (any more). */
+int cm_run_free(struct cm_seg *seg, const struct cm_self *self, uint64_t off, cm_word *src);
+/* Make it size bytes without moving it; -EBUSY: not possible; -ENOSPC. */
+int cm_run_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t off, uint64_t size);
+
+/* ---- whole.c: whole segments --------------------------------------------------- */
+
+/* n neighbouring segments into the caller's hold, marked a block of `pages` pages. */
+int cm_whole_take(struct cm_seg *seg, const struct cm_self *self, uint64_t pages,
+		  uint64_t *ret_segment, bool *ret_is_zeroed);
+/* Turn a free segment into one with units.  -ENOENT: it is free no more. */
+int cm_whole_split(struct cm_seg *seg, const struct cm_self *self, uint64_t segment);
+/* Make the block that begins here `pages` pages, without moving it; -EBUSY: no room. */
+int cm_whole_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t segment, uint64_t pages);
+/* Stage: the n segments are free; their storage may be there. */
+void cm_whole_stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t n);
+/* n more segments exist, unless the ceiling or the storage forbids. */
+int cm_whole_grow(struct cm_seg *seg, const struct cm_self *self, uint64_t n);
+
+/* ---- purge.c: storage goes back -------------------------------------------------- */
+
+/* Punch free units until at most `keep` of them may have storage. */
+int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep);
+/* The same, if there are more than the heap's dirty_max. */
+void cm_purge_excess(struct cm_seg *seg, const struct cm_self *self);
+
+/* ---- hold.c: the slot's record of what is in transit -------------------------------- */
+
+static inline uint64_t cm_hold_at(unsigned kind, uint64_t segment)
+{
+	return (uint64_t)kind << 56 | segment;
+}
+static inline void cm_hold_stage(struct cm_tx *tx, struct cm_slot_shm *slot, unsigned kind,
+				 uint64_t segment, uint64_t what)
+{
+	cm_tx_put(tx, &slot->hold_at, cm_hold_at(kind, segment));
+	cm_tx_put(tx, &slot->hold_what, what);
+}
+/* Nothing is in transit any more.  One store: what was held is what its tables say. */
+static inline void cm_hold_end(const struct cm_self *self)
+{
+	cm_order();
+	cm_write(&self->slot->hold_at, 0);
+	cm_order();
+}
+bool cm_hold_is_valid(const struct cm_seg *seg, struct cm_slot_shm *slot);
+
+#endif

@@ -1,0 +1,172 @@
+/*
+ * super.c - what the file says about itself, and whether to believe it.
+ *
+ * The fixed part has a checksum and every number in it follows from two: the
+ * ceiling and the number of slots.  The rest changes word by word while the
+ * heap lives, so it has no checksum; it is bounded instead: nothing read from
+ * it is used as an address before it was compared with the ceiling.
+ */
+#include <errno.h>
+#include <string.h>
+#include <xxhash.h>
+#include "seg/seg.h"
+
+static uint64_t sum_of(const struct cm_fixed_shm *fixed)
+{
+	return XXH3_64bits(fixed, offsetof(struct cm_fixed_shm, sum));
+}
+
+struct geometry {
+	uint64_t units_off, segments_off, data_off;
+};
+
+static struct geometry geometry_of(uint64_t max_size, uint32_t nslots)
+{
+	struct geometry g;
+
+	g.units_off = CM_SLOTS_OFF + nslots * CM_SLOT_STRIDE;
+	g.segments_off = g.units_off + cm_round_up(max_size >> CM_UNIT_SHIFT, CM_UNIT);
+	g.data_off = cm_round_up(g.segments_off + (max_size >> CM_SEGMENT_SHIFT) * 8, CM_SEGMENT);
+	return g;
+}
+
+uint64_t cm_super_data_off(uint64_t max_size, uint32_t nslots)
+{
+	uint64_t off = geometry_of(max_size, nslots).data_off;
+
+	return off + CM_SEGMENT <= max_size ? off : 0;
+}
+
+static int refuse(int err, const char *why, const char **ret_reason)
+{
+	*ret_reason = why;
+	return err;
+}
+
+int cm_super_validate(const struct cm_super_shm *super, const char **ret_reason)
+{
+	struct cm_fixed_shm f;
+	struct geometry g;
+
+	memcpy(&f, &super->fixed, sizeof f);
+	if (memcmp(f.magic, CM_MAGIC, 8) != 0)
+		return refuse(-ENOTUNIQ, "not a comap heap: wrong magic number", ret_reason);
+	if (f.byte_order == __builtin_bswap64(CM_BYTE_ORDER))
+		return refuse(-EPROTOTYPE, "made on a machine of the other byte order", ret_reason);
+	if (f.byte_order != CM_BYTE_ORDER || f.sum != sum_of(&f))
+		return refuse(-EUCLEAN, "the header is damaged: wrong checksum", ret_reason);
+	if (f.version != CM_FORMAT_VERSION || f.incompat != 0)
+		return refuse(-EPROTONOSUPPORT, "made by a newer comap", ret_reason);
+	if (f.word_bytes != sizeof(void *) || f.page != CM_PAGE || f.unit != CM_UNIT ||
+	    f.segment != CM_SEGMENT)
+		return refuse(-EPROTOTYPE, "made for another word, page or unit size", ret_reason);
+	g = geometry_of(f.max_size, f.nslots);
+	if (f.max_size < CM_MAX_SIZE_LEAST || f.max_size > CM_MAX_SIZE_MOST ||
+	    f.max_size % CM_SEGMENT || f.nslots < 2 || f.nslots > CM_SLOTS_MAX ||
+	    f.slots_off != CM_SLOTS_OFF || f.units_off != g.units_off ||
+	    f.segments_off != g.segments_off || f.data_off != g.data_off ||
+	    g.data_off + CM_SEGMENT > f.max_size)
+		return refuse(-EUCLEAN, "the header is damaged: impossible sizes", ret_reason);
+	return 0;
+}
+
+int cm_super_validate_state(struct cm_seg *seg, uint64_t file_size, const char **ret_reason)
+{
+	uint64_t limit = cm_seg_limit(seg);
+	uint64_t nused = cm_read(&seg->super->nused);
+
+	if (limit < seg->data_off || limit > seg->max_size || limit % CM_SEGMENT || nused < 1 ||
+	    nused > seg->life.nslots)
+		return refuse(-EUCLEAN, "the header is damaged: impossible state", ret_reason);
+	if (seg->backing.fd >= 0 && file_size < limit)
+		return refuse(-ENODATA, "the file was cut short", ret_reason);
+	return 0;
+}
+
+int cm_super_validate_records(struct cm_seg *seg, const char **ret_reason)
+{
+	uint32_t n = cm_life_nused(&seg->life);
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct cm_slot_shm *slot = cm_life_slot(&seg->life, i);
+
+		if (!cm_log_is_valid(&seg->log, slot) || !cm_hold_is_valid(seg, slot) ||
+		    cm_read(&slot->state) > CM_SLOT_LIVE)
+			return refuse(-EUCLEAN, "a recovery record is damaged", ret_reason);
+	}
+	return 0;
+}
+
+void cm_super_bind(struct cm_seg *seg)
+{
+	struct cm_fixed_shm *f;
+
+	seg->base = seg->backing.base;
+	seg->super = (struct cm_super_shm *)(void *)seg->base;
+	f = &seg->super->fixed;
+	seg->locks = (struct cm_lock_shm *)(void *)(seg->base + CM_LOCKS_OFF);
+	seg->units = (cm_byte *)(void *)(seg->base + f->units_off);
+	seg->segments = (cm_word *)(void *)(seg->base + f->segments_off);
+	seg->data_off = f->data_off;
+	seg->max_size = f->max_size;
+	seg->life = (struct cm_life){
+		.backing = &seg->backing,
+		.slots_off = f->slots_off,
+		.nslots = f->nslots,
+		.nused = &seg->super->nused,
+		.cursor = &seg->super->cursor,
+		.pid_namespace = cm_os_pid_namespace(),
+	};
+	seg->log = (struct cm_log){
+		.life = &seg->life,
+		.locks = seg->locks,
+		.end = f->max_size,
+		.steals = &seg->super->steals,
+		.damages = &seg->super->damages,
+	};
+}
+
+int cm_super_create(struct cm_seg *seg, const struct cm_super_opts *opts)
+{
+	struct geometry g = geometry_of(opts->max_size, opts->nslots);
+	struct cm_super_shm *super;
+	struct cm_fixed_shm f;
+	int err;
+
+	err = cm_os_grow(&seg->backing, g.data_off);
+	if (err == 0)
+		err = cm_os_commit(&seg->backing, 0, CM_SLOTS_OFF);
+	if (err < 0)
+		return err;
+	memset(&f, 0, sizeof f);
+	memcpy(f.magic, CM_MAGIC, 8);
+	f.byte_order = CM_BYTE_ORDER;
+	f.version = CM_FORMAT_VERSION;
+	f.word_bytes = sizeof(void *);
+	f.page = CM_PAGE;
+	f.unit = (uint32_t)CM_UNIT;
+	f.segment = CM_SEGMENT;
+	cm_os_random(f.uuid, sizeof f.uuid);
+	f.created_ns = cm_os_wall_ns();
+	f.max_size = opts->max_size;
+	f.nslots = opts->nslots;
+	f.slots_off = CM_SLOTS_OFF;
+	f.units_off = g.units_off;
+	f.segments_off = g.segments_off;
+	f.data_off = g.data_off;
+	f.sum = sum_of(&f);
+
+	/* Nobody else can see the file yet (file.c): plain order will do. */
+	super = (struct cm_super_shm *)(void *)seg->backing.base;
+	memcpy(&super->fixed, &f, sizeof f);
+	cm_super_bind(seg);
+	cm_write(&super->limit, g.data_off);
+	cm_write(&super->quota, opts->quota_units);
+	cm_write(&super->dirty_max, opts->dirty_max_units);
+	cm_write(&super->life_abi, cm_robust_abi());
+	cm_write(cm_span_word(seg, CM_SPAN_HINT), g.data_off >> CM_SEGMENT_SHIFT);
+	err = cm_life_commit(&seg->life, CM_SLOT_COMMON);
+	if (err == 0)
+		cm_store_release(&super->nused, 1);
+	return err;
+}

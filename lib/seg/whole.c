@@ -1,0 +1,276 @@
+/*
+ * whole.c - segments: taken whole, split into units, added at the end.
+ *
+ * Blocks from 4 MiB up are runs of whole segments, without a header, so offset
+ * space is rounded to 4 MiB and storage to 4 KiB.  A split segment all of whose
+ * units are free counts as free here; its header is then forgotten.
+ *
+ * Only growth changes the length of the file.  ftruncate runs under the span
+ * lock, because two of them in the wrong order would shrink the file; it
+ * allocates nothing, so it is short.  The tables' storage is committed before,
+ * without the lock.
+ */
+#include <errno.h>
+#include "seg/seg.h"
+
+static uint64_t units_of(uint64_t pages)
+{
+	return cm_div_up(pages, CM_PAGES_PER_UNIT);
+}
+
+static bool is_free(uint64_t e)
+{
+	return cm_seg_kind(e) == CM_SEG_FREE ||
+	       (cm_seg_kind(e) == CM_SEG_SPLIT && cm_seg_longest(e) == CM_UNITS_PER_SEGMENT - 1);
+}
+
+/* What taking free segments does to the sums. */
+struct toll {
+	int64_t used, dirty;
+	bool is_zeroed, is_full;
+};
+
+static void add_toll(const struct cm_seg *seg, uint64_t s, struct toll *toll)
+{
+	uint64_t e = cm_read(&seg->segments[s]);
+
+	if (cm_seg_kind(e) == CM_SEG_SPLIT) {
+		toll->used -= 1; /* the header */
+		toll->dirty -= cm_popcount(cm_read(&cm_seg_header(seg, s)->have));
+		toll->is_zeroed = toll->is_full = false;
+	} else {
+		toll->dirty -= e & CM_SEG_HAVE ? CM_UNITS_PER_SEGMENT : 0;
+		toll->is_zeroed = toll->is_zeroed && !(e & CM_SEG_HAVE);
+		toll->is_full = toll->is_full && (e & CM_SEG_FULL);
+	}
+}
+
+static void stage_sums(struct cm_seg *seg, struct cm_tx *tx, int64_t used_by, int64_t dirty_by)
+{
+	cm_word *used = cm_span_word(seg, CM_SPAN_USED);
+	cm_word *dirty = cm_span_word(seg, CM_SPAN_DIRTY);
+
+	cm_tx_put(tx, used, cm_read(used) + (uint64_t)used_by);
+	cm_tx_put(tx, dirty, cm_read(dirty) + (uint64_t)dirty_by);
+}
+
+static bool quota_allows(const struct cm_seg *seg, int64_t by)
+{
+	uint64_t held = cm_read(cm_span_word(seg, CM_SPAN_USED)) +
+			cm_read(cm_span_word(seg, CM_SPAN_DIRTY));
+
+	return by <= 0 || held + (uint64_t)by <= cm_read(&seg->super->quota);
+}
+
+/* Stage: n free segments from s on are ours, HELD and marked with `pages`. */
+static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t s, uint64_t n, uint64_t pages,
+		      struct toll *toll)
+{
+	*toll = (struct toll){.used = (int64_t)units_of(pages), .is_zeroed = true, .is_full = true};
+	for (uint64_t i = 0; i < n; i++)
+		add_toll(seg, s + i, toll);
+	if (!quota_allows(seg, toll->used + toll->dirty))
+		return -ENOMEM;
+	cm_tx_put(tx, &seg->segments[s], cm_seg_entry(CM_SEG_HELD, 0, pages));
+	if (n > 1)
+		cm_tx_fill(tx, &seg->segments[s + 1], n - 1, CM_SEG_CONT);
+	stage_sums(seg, tx, toll->used, toll->dirty);
+	cm_hold_stage(tx, tx->self->slot, CM_HOLD_SEGMENTS, s, n);
+	return 0;
+}
+
+void cm_whole_stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t n)
+{
+	uint64_t e = cm_read(&seg->segments[segment]), pages = cm_seg_pages(e);
+	cm_word *hint = cm_span_word(seg, CM_SPAN_HINT);
+	/* a block that filled its segments had all its storage; one in transit may not */
+	bool is_full = cm_seg_kind(e) == CM_SEG_HUGE && pages == n * CM_PAGES_PER_SEGMENT;
+
+	cm_tx_fill(tx, &seg->segments[segment], n,
+		   cm_seg_entry(CM_SEG_FREE, 0, 0) | CM_SEG_HAVE | (is_full ? CM_SEG_FULL : 0));
+	stage_sums(seg, tx, -(int64_t)units_of(pages), (int64_t)(n * CM_UNITS_PER_SEGMENT));
+	cm_tx_put(tx, hint, cm_min(cm_read(hint), segment));
+}
+
+/* First run of n free segments, or 0; *ret_tail: free ones at the end of the heap. */
+static uint64_t find(const struct cm_seg *seg, uint64_t n, uint64_t *ret_tail)
+{
+	uint64_t end = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT, run = 0;
+	uint64_t s = cm_max(cm_read(cm_span_word(seg, CM_SPAN_HINT)), seg->data_off >> CM_SEGMENT_SHIFT);
+
+	for (; s < end; s++) {
+		run = is_free(cm_read(&seg->segments[s])) ? run + 1 : 0;
+		if (run == n)
+			return s + 1 - n;
+	}
+	*ret_tail = run;
+	return 0;
+}
+
+static int commit_pages(struct cm_seg *seg, uint64_t segment, uint64_t pages, const struct toll *toll)
+{
+	return toll->is_full ? 0
+			     : cm_os_commit(&seg->backing, segment << CM_SEGMENT_SHIFT, pages * CM_PAGE);
+}
+
+int cm_whole_take(struct cm_seg *seg, const struct cm_self *self, uint64_t pages,
+		  uint64_t *ret_segment, bool *ret_is_zeroed)
+{
+	uint64_t n = cm_div_up(pages, CM_PAGES_PER_SEGMENT), s, tail = 0;
+	bool has_purged = false;
+	struct toll toll;
+	struct cm_tx tx;
+	int err;
+
+	for (;;) {
+		cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+		s = find(seg, n, &tail);
+		err = s ? stage_take(seg, &tx, s, n, pages, &toll) : -ENOENT;
+		if (err == 0)
+			cm_tx_commit(&tx);
+		cm_tx_end(&tx);
+		if (err == 0) {
+			err = commit_pages(seg, s, pages, &toll);
+			if (err == 0)
+				break;
+			cm_span_give_hold(seg, self, self->slot, 0);
+		} else if (err == -ENOENT) {
+			err = cm_whole_grow(seg, self, n - tail);
+			if (err == 0)
+				continue;
+		}
+		if (has_purged || cm_read(cm_span_word(seg, CM_SPAN_DIRTY)) == 0)
+			return err;
+		(void)cm_purge(seg, self, 0);
+		has_purged = true;
+	}
+	*ret_segment = s;
+	*ret_is_zeroed = toll.is_zeroed;
+	return 0;
+}
+
+int cm_whole_split(struct cm_seg *seg, const struct cm_self *self, uint64_t segment)
+{
+	cm_word *hint = cm_span_word(seg, CM_SPAN_HINT);
+	struct cm_header_shm *h = cm_seg_header(seg, segment);
+	uint64_t e, units = ~1ull;
+	struct toll toll;
+	struct cm_tx tx;
+	int err = -ENOENT;
+
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+	e = cm_read(&seg->segments[segment]);
+	if (cm_seg_kind(e) == CM_SEG_FREE)
+		err = stage_take(seg, &tx, segment, 1, CM_PAGES_PER_UNIT, &toll);
+	if (err == 0)
+		cm_tx_commit(&tx);
+	cm_tx_end(&tx);
+	if (err < 0)
+		return err;
+	err = cm_os_commit(&seg->backing, segment << CM_SEGMENT_SHIFT, CM_PAGE);
+	if (err < 0) {
+		cm_span_give_hold(seg, self, self->slot, 0);
+		return err;
+	}
+	/* ours alone while held */
+	cm_write(&h->free, units);
+	cm_write(&h->have, e & CM_SEG_HAVE ? units : 0);
+	cm_write(&h->full, e & CM_SEG_FULL ? units : 0);
+	cm_write(&h->meta, 1);
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+	cm_tx_put(&tx, &seg->segments[segment], cm_seg_entry(CM_SEG_SPLIT, 63, 0));
+	/* its one used unit is the header now */
+	stage_sums(seg, &tx, 0, e & CM_SEG_HAVE ? 63 : 0);
+	cm_tx_put(&tx, hint, cm_min(cm_read(hint), segment));
+	cm_hold_stage(&tx, self->slot, CM_HOLD_NONE, 0, 0);
+	cm_tx_commit(&tx);
+	cm_tx_end(&tx);
+	return 0;
+}
+
+int cm_whole_grow(struct cm_seg *seg, const struct cm_self *self, uint64_t n)
+{
+	const struct cm_fixed_shm *f = &seg->super->fixed;
+	uint64_t limit = cm_seg_limit(seg), end;
+	struct cm_tx tx;
+	int err;
+
+	if (n > (seg->max_size - limit) >> CM_SEGMENT_SHIFT)
+		return -ENOMEM;
+	end = limit + n * CM_SEGMENT;
+	err = cm_os_commit_shared(&seg->backing, f->units_off + (limit >> CM_UNIT_SHIFT),
+				  n * CM_UNITS_PER_SEGMENT, CM_TABLE_ZERO_AT);
+	if (err == 0)
+		err = cm_os_commit_shared(&seg->backing, f->segments_off + (limit >> CM_SEGMENT_SHIFT) * 8,
+					  n * 8, CM_SEGTAB_ZERO_AT);
+	if (err < 0)
+		return err;
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+	if (cm_seg_limit(seg) == limit) { /* else somebody was faster: look again */
+		err = cm_os_grow(&seg->backing, end);
+		if (err == 0) {
+			cm_tx_put(&tx, &seg->super->limit, end);
+			cm_tx_commit(&tx);
+		}
+	}
+	cm_tx_end(&tx);
+	return err;
+}
+
+int cm_whole_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t segment, uint64_t pages)
+{
+	uint64_t had = cm_seg_pages(cm_read(&seg->segments[segment]));
+	uint64_t n = cm_div_up(had, CM_PAGES_PER_SEGMENT), want = cm_div_up(pages, CM_PAGES_PER_SEGMENT);
+	uint64_t end = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT;
+	int64_t used_by = (int64_t)units_of(pages) - (int64_t)units_of(had);
+	cm_word *hint = cm_span_word(seg, CM_SPAN_HINT);
+	struct toll toll = {.used = 0};
+	struct cm_tx tx;
+	int err = 0;
+
+	if (want == n && pages <= had)
+		return 0;
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+	if (want < n) { /* give the tail back, with all it has */
+		pages = want * CM_PAGES_PER_SEGMENT;
+		cm_tx_put(&tx, &seg->segments[segment], cm_seg_entry(CM_SEG_HUGE, 0, pages));
+		cm_tx_fill(&tx, &seg->segments[segment + want], n - want,
+			   cm_seg_entry(CM_SEG_FREE, 0, 0) | CM_SEG_HAVE);
+		stage_sums(seg, &tx, (int64_t)units_of(pages) - (int64_t)units_of(had),
+			   (int64_t)((n - want) * CM_UNITS_PER_SEGMENT));
+		cm_tx_put(&tx, hint, cm_min(cm_read(hint), segment + want));
+		cm_tx_commit(&tx);
+		cm_tx_end(&tx);
+		return 0;
+	}
+	for (uint64_t s = segment + n; s < segment + want && !err; s++)
+		err = s < end && is_free(cm_read(&seg->segments[s])) ? 0 : -EBUSY;
+	if (err == 0 && want > n)
+		err = stage_take(seg, &tx, segment + n, want - n,
+				 (want - n) * CM_PAGES_PER_SEGMENT, &toll);
+	else if (err == 0 && !quota_allows(seg, used_by))
+		err = -ENOMEM;
+	if (err == 0 && want > n)
+		cm_tx_commit(&tx);
+	cm_tx_end(&tx);
+	if (err < 0)
+		return err;
+	err = cm_os_commit(&seg->backing, (segment << CM_SEGMENT_SHIFT) + had * CM_PAGE,
+			   (pages - had) * CM_PAGE);
+	if (err < 0) {
+		if (want > n)
+			cm_span_give_hold(seg, self, self->slot, 0);
+		return err;
+	}
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+	cm_tx_put(&tx, &seg->segments[segment], cm_seg_entry(CM_SEG_HUGE, 0, pages));
+	if (want > n) {
+		cm_tx_put(&tx, &seg->segments[segment + n], CM_SEG_CONT);
+		used_by -= (int64_t)((want - n) * CM_UNITS_PER_SEGMENT);
+	}
+	stage_sums(seg, &tx, used_by, 0);
+	cm_hold_stage(&tx, self->slot, CM_HOLD_NONE, 0, 0);
+	cm_tx_commit(&tx);
+	cm_tx_end(&tx);
+	return 0;
+}

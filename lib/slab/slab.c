@@ -1,0 +1,346 @@
+/*
+ * slab.c - slabs: units cut into blocks of one size.
+ *
+ * A slab is 1, 2, 4 or 8 units, the first a multiple of that, described by the
+ * descriptor of its first unit.  Bit i of `map` says block i is free.  `open`
+ * says which words of the map have a free bit, `nfree` counts them: both could
+ * be rebuilt from the map, both change in the same record.  The bin of a class
+ * is its lock and a doubly linked list of the slabs that have a free block;
+ * links are unit numbers.
+ *
+ * True whenever the lock of the bin is free:
+ *   1. a slab is in its bin's list exactly when nfree > 0;
+ *   2. nfree and open are what map says;
+ *
+ * A slab whose last block is freed goes back to the span floor, unless it is
+ * alone in the list: one stays, so that a program that allocates and frees one
+ * block does not make and break a slab each time.
+ *
+ * How a slab is born: its units lie in our hold; descriptor and unit table are
+ * written while nobody looks; one record under the bin's lock links it and ends
+ * the hold.  How it ends: one record under the bin's lock frees the last block,
+ * unlinks it and makes it our hold; then its marks in the unit table are
+ * cleared and the span floor gets it.  So no two locks are ever held together.
+ *
+ * What a neighbour may have scribbled over is compared before it is used: unit
+ * numbers with the limit, words of `open` with the map.
+ */
+#include <errno.h>
+#include "slab/slab.h"
+
+static uint32_t next_of(uint64_t link)
+{
+	return (uint32_t)(link >> 32);
+}
+
+static uint32_t prev_of(uint64_t link)
+{
+	return (uint32_t)link;
+}
+
+static uint64_t link_of(uint64_t next, uint64_t prev)
+{
+	return next << 32 | prev;
+}
+
+/* Is `unit` the first of a slab of this class, as far as its tables say? */
+static bool is_slab(const struct cm_seg *seg, unsigned cls, uint64_t unit)
+{
+	return cm_seg_has_unit(seg, unit) && unit % cm_classes[cls].units == 0 &&
+	       cm_read(&seg->units[unit]) == cls + 1 &&
+	       cm_read(&cm_seg_desc(seg, unit)->kind) == cls + 1;
+}
+
+/* Stage: take the slab out of its bin's list. */
+static int stage_unlink(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit)
+{
+	uint64_t link = cm_read(&cm_seg_desc(seg, unit)->link);
+	uint32_t next = next_of(link), prev = prev_of(link);
+	cm_word *at;
+
+	if ((next && !is_slab(seg, cls, next)) || (prev && !is_slab(seg, cls, prev)))
+		return -EUCLEAN;
+	if (prev) {
+		at = &cm_seg_desc(seg, prev)->link;
+		cm_tx_put(tx, at, link_of(next, prev_of(cm_read(at))));
+	} else {
+		cm_tx_put(tx, cm_bin_list(seg, cls), next);
+	}
+	if (next) {
+		at = &cm_seg_desc(seg, next)->link;
+		cm_tx_put(tx, at, link_of(next_of(cm_read(at)), prev));
+	}
+	return 0;
+}
+
+/* Stage: put it first. */
+static int stage_link(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit)
+{
+	uint64_t first = cm_read(cm_bin_list(seg, cls));
+	cm_word *at;
+
+	if (first && !is_slab(seg, cls, first))
+		return -EUCLEAN;
+	if (first) {
+		at = &cm_seg_desc(seg, first)->link;
+		cm_tx_put(tx, at, link_of(next_of(cm_read(at)), unit));
+	}
+	cm_tx_put(tx, &cm_seg_desc(seg, unit)->link, link_of(first, 0));
+	cm_tx_put(tx, cm_bin_list(seg, cls), unit);
+	return 0;
+}
+
+/* Ours alone: the units are in our hold. */
+static void write_desc(struct cm_seg *seg, unsigned cls, uint64_t unit)
+{
+	const struct cm_class *c = &cm_classes[cls];
+	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
+	uint32_t left = c->blocks, n;
+	uint64_t open = 0;
+
+	for (unsigned w = 0; w < 64; w++, left -= n) {
+		n = left < 64 ? left : 64;
+		cm_write(&desc->map[w], n ? cm_mask(0, n) : 0);
+		if (n)
+			open |= 1ull << w;
+	}
+	cm_write(&desc->open, open);
+	cm_write(&desc->nfree, c->blocks);
+	cm_write(&desc->size, 0);
+	cm_write(&desc->link, 0);
+	cm_write(&desc->kind, cls + 1);
+	for (unsigned i = 0; i < c->units; i++)
+		cm_write(&seg->units[unit + i], (uint8_t)(cls + 1));
+}
+
+static int add_slab(struct cm_seg *seg, const struct cm_self *self, unsigned cls)
+{
+	const struct cm_class *c = &cm_classes[cls];
+	struct cm_span span;
+	struct cm_tx tx;
+	int err;
+
+	err = cm_span_take(seg, self, c->units, c->units, c->units * CM_UNIT, &span);
+	if (err < 0)
+		return err;
+	write_desc(seg, cls, span.unit);
+	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
+	err = stage_link(seg, &tx, cls, span.unit);
+	if (err == 0) {
+		cm_hold_stage(&tx, self->slot, CM_HOLD_NONE, 0, 0);
+		cm_tx_commit(&tx);
+	}
+	cm_tx_end(&tx);
+	if (err < 0) {
+		cm_slab_clear_hold(seg, self->slot);
+		cm_span_give_hold(seg, self, self->slot, ~0ull);
+	}
+	return err;
+}
+
+/* Stage: one block of the first slab in the list is ours.  -ENOENT: the list is empty. */
+static int stage_alloc(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t *ret_off)
+{
+	uint64_t unit = cm_read(cm_bin_list(seg, cls)), open, map, nfree;
+	struct cm_desc_shm *desc;
+	unsigned w, bit;
+
+	if (unit == 0)
+		return -ENOENT;
+	if (!is_slab(seg, cls, unit))
+		return -EUCLEAN;
+	desc = cm_seg_desc(seg, unit);
+	open = cm_read(&desc->open);
+	nfree = cm_read(&desc->nfree);
+	if (open == 0 || nfree == 0)
+		return -EUCLEAN;
+	w = cm_lowest(open);
+	map = cm_read(&desc->map[w]);
+	if (map == 0)
+		return -EUCLEAN;
+	bit = cm_lowest(map);
+	if (w * 64 + bit >= cm_classes[cls].blocks)
+		return -EUCLEAN;
+	map &= map - 1;
+	cm_tx_put(tx, &desc->map[w], map);
+	if (map == 0)
+		cm_tx_put(tx, &desc->open, open & (open - 1));
+	cm_tx_put(tx, &desc->nfree, nfree - 1);
+	*ret_off = (unit << CM_UNIT_SHIFT) + (uint64_t)(w * 64 + bit) * cm_classes[cls].size;
+	return nfree == 1 ? stage_unlink(seg, tx, cls, unit) : 0;
+}
+
+int cm_slab_alloc(struct cm_seg *seg, const struct cm_self *self, unsigned cls, cm_word *dst,
+		  uint64_t *ret_off)
+{
+	struct cm_tx tx;
+	uint64_t off;
+	int err;
+
+	for (;;) {
+		cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
+		err = stage_alloc(seg, &tx, cls, &off);
+		if (err == 0) {
+			if (dst)
+				cm_tx_put(&tx, dst, off);
+			cm_tx_commit(&tx);
+		}
+		cm_tx_end(&tx);
+		if (err == -ENOENT)
+			err = add_slab(seg, self, cls);
+		else
+			break;
+		if (err < 0)
+			break;
+	}
+	if (err == 0)
+		*ret_off = off;
+	return err;
+}
+
+int cm_slab_find(const struct cm_seg *seg, uint64_t off, struct cm_block *ret_block)
+{
+	uint64_t unit = off >> CM_UNIT_SHIFT, first;
+	unsigned cls;
+	uint32_t index;
+
+	if (!cm_seg_has_unit(seg, unit))
+		return -ENOENT;
+	cls = (unsigned)cm_read(&seg->units[unit]) - 1;
+	if (cls >= CM_CLASSES)
+		return -ENOENT;
+	first = unit & ~(uint64_t)(cm_classes[cls].units - 1);
+	if (!is_slab(seg, cls, first))
+		return -ENOENT;
+	index = cm_class_index(cls, off - (first << CM_UNIT_SHIFT));
+	if (index >= cm_classes[cls].blocks)
+		return -ENOENT;
+	*ret_block = (struct cm_block){
+		.cls = cls,
+		.unit = first,
+		.index = index,
+		.off = (first << CM_UNIT_SHIFT) + (uint64_t)index * cm_classes[cls].size,
+	};
+	return 0;
+}
+
+bool cm_slab_is_free(const struct cm_seg *seg, const struct cm_block *block)
+{
+	return cm_read(&cm_seg_desc(seg, block->unit)->map[block->index / 64]) >> block->index % 64 & 1;
+}
+
+/* Stage: the block is free.  *ret_empties: with it the slab, which is now our hold. */
+static int stage_free(struct cm_seg *seg, struct cm_tx *tx, const struct cm_block *block,
+		      bool *ret_empties)
+{
+	const struct cm_class *c = &cm_classes[block->cls];
+	struct cm_desc_shm *desc = cm_seg_desc(seg, block->unit);
+	unsigned w = block->index / 64, bit = block->index % 64;
+	uint64_t map, open, nfree, link;
+
+	if (!is_slab(seg, block->cls, block->unit))
+		return -EALREADY; /* the whole slab went back since */
+	map = cm_read(&desc->map[w]);
+	open = cm_read(&desc->open);
+	nfree = cm_read(&desc->nfree);
+	link = cm_read(&desc->link);
+	if (map >> bit & 1)
+		return -EALREADY;
+	if (nfree >= c->blocks)
+		return -EUCLEAN;
+	cm_tx_put(tx, &desc->map[w], map | 1ull << bit);
+	if (!(open >> w & 1))
+		cm_tx_put(tx, &desc->open, open | 1ull << w);
+	cm_tx_put(tx, &desc->nfree, nfree + 1);
+	*ret_empties = false;
+	if (nfree == 0)
+		return stage_link(seg, tx, block->cls, block->unit);
+	if (nfree + 1 < c->blocks || link == 0) /* the last one in the list stays */
+		return 0;
+	*ret_empties = true;
+	cm_hold_stage(tx, tx->self->slot, CM_HOLD_UNITS, block->unit >> 6,
+		      cm_mask(block->unit & 63, c->units));
+	return stage_unlink(seg, tx, block->cls, block->unit);
+}
+
+void cm_slab_clear_hold(struct cm_seg *seg, struct cm_slot_shm *slot)
+{
+	uint64_t at = cm_read(&slot->hold_at), mask = cm_read(&slot->hold_what);
+	uint64_t base = (at & 0xffffffff) << 6;
+
+	if (at >> 56 != CM_HOLD_UNITS)
+		return;
+	for (; mask; mask &= mask - 1)
+		cm_write(&seg->units[base + cm_lowest(mask)], CM_UNIT_NONE);
+}
+
+static void give_slab(struct cm_seg *seg, const struct cm_self *self)
+{
+	/* death here: the reaper does the same, but does not know they are full */
+	cm_slab_clear_hold(seg, self->slot);
+	cm_span_give_hold(seg, self, self->slot, ~0ull);
+	cm_purge_excess(seg, self);
+}
+
+int cm_slab_free(struct cm_seg *seg, const struct cm_self *self, const struct cm_block *block,
+		 cm_word *src)
+{
+	bool empties = false;
+	struct cm_tx tx;
+	int err;
+
+	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + block->cls, &tx);
+	err = stage_free(seg, &tx, block, &empties);
+	if (err == 0) {
+		if (src)
+			cm_tx_put(&tx, src, 0);
+		cm_tx_commit(&tx);
+	}
+	cm_tx_end(&tx);
+	if (err == 0 && empties)
+		give_slab(seg, self);
+	return err;
+}
+
+/* The first slab of the list with no block in use, or 0. */
+static uint64_t find_empty(const struct cm_seg *seg, unsigned cls)
+{
+	uint64_t unit = cm_read(cm_bin_list(seg, cls));
+
+	/* as many steps as there are units: a scribbled-over list may be a ring */
+	for (uint64_t n = cm_seg_limit(seg) >> CM_UNIT_SHIFT; n && unit; n--) {
+		if (!is_slab(seg, cls, unit))
+			return 0;
+		if (cm_read(&cm_seg_desc(seg, unit)->nfree) == cm_classes[cls].blocks)
+			return unit;
+		unit = next_of(cm_read(&cm_seg_desc(seg, unit)->link));
+	}
+	return 0;
+}
+
+static bool give_one_empty(struct cm_seg *seg, const struct cm_self *self, unsigned cls)
+{
+	struct cm_tx tx;
+	uint64_t unit;
+	bool takes;
+
+	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
+	unit = find_empty(seg, cls);
+	takes = unit && stage_unlink(seg, &tx, cls, unit) == 0;
+	if (takes) {
+		cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, unit >> 6,
+			      cm_mask(unit & 63, cm_classes[cls].units));
+		cm_tx_commit(&tx);
+	}
+	cm_tx_end(&tx);
+	if (takes)
+		give_slab(seg, self);
+	return takes;
+}
+
+void cm_slab_trim(struct cm_seg *seg, const struct cm_self *self)
+{
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
+		while (cm_read(cm_bin_list(seg, cls)) && give_one_empty(seg, self, cls))
+			;
+}
