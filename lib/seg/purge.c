@@ -24,8 +24,9 @@ static int punch_units(struct cm_seg *seg, uint64_t segment, uint64_t mask)
 	return err;
 }
 
-/* What of this segment can be purged goes into the hold: its mask, ~0 for all of it, or 0. */
-static uint64_t take(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment)
+/* What of this segment can be purged goes into the hold: its mask, ~0 for all of it, or 0.
+ * everything: also a header that is all the storage a free segment has. */
+static uint64_t take(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, bool everything)
 {
 	cm_word *used = cm_span_word(seg, CM_SPAN_USED), *dirty = cm_span_word(seg, CM_SPAN_DIRTY);
 	uint64_t e = cm_read(&seg->segments[segment]), free = 0, mask = 0;
@@ -42,7 +43,7 @@ static uint64_t take(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment)
 		mask = free & cm_read(&h->have);
 		used_by = cm_popcount(mask);
 		dirty_by = -used_by;
-		if (mask && cm_seg_longest(e) == CM_UNITS_PER_SEGMENT - 1) {
+		if ((mask || everything) && cm_seg_longest(e) == CM_UNITS_PER_SEGMENT - 1) {
 			mask = ~0ull; /* the header, too */
 			used_by = CM_UNITS_PER_SEGMENT - 1;
 		}
@@ -101,8 +102,9 @@ int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep)
 	while (at > first) {
 		mask = 0;
 		cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
-		while (at > first && mask == 0 && cm_read(cm_span_word(seg, CM_SPAN_DIRTY)) > keep)
-			mask = take(seg, &tx, --at);
+		while (at > first && mask == 0 &&
+		       (keep == 0 || cm_read(cm_span_word(seg, CM_SPAN_DIRTY)) > keep))
+			mask = take(seg, &tx, --at, keep == 0);
 		cm_tx_end(&tx);
 		if (mask == 0)
 			return 0;

@@ -230,6 +230,15 @@ int cm_whole_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t seg
 
 	if (want == n && pages <= had)
 		return 0;
+	if (segment + want > end) { /* the last block of the heap may grow with it */
+		for (uint64_t s = segment + n; s < end; s++)
+			if (!is_free(cm_read(&seg->segments[s])))
+				return -EBUSY;
+		err = cm_whole_grow(seg, self, segment + want - end);
+		if (err < 0)
+			return err;
+		end = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT;
+	}
 	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
 	if (want < n) { /* give the tail back, with all it has */
 		pages = want * CM_PAGES_PER_SEGMENT;
