@@ -15,16 +15,30 @@
  */
 #include "reap/reap.h"
 
+/* What the dead one has in transit, once nobody else's log is about to change that. */
+static bool holds_something(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *dead)
+{
+	bool holds, is_valid;
+	struct cm_tx tx;
+
+	/* A reaper before us may have died while giving this hold back.  Taking the
+	 * span lock finishes that; before, the units may already be somebody's. */
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+	holds = cm_read(&dead->hold_at) != 0;
+	is_valid = cm_hold_is_valid(seg, dead);
+	cm_tx_end(&tx);
+	if (is_valid)
+		return holds;
+	cm_add(&seg->super->damages, 1);
+	cm_write(&dead->hold_at, 0);
+	return false;
+}
+
 static void mend_slot(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *dead)
 {
 	cm_log_finish(&seg->log, self, dead);
-	if (cm_load_acquire(&dead->hold_at) == 0)
+	if (cm_load_acquire(&dead->hold_at) == 0 || !holds_something(seg, self, dead))
 		return;
-	if (!cm_hold_is_valid(seg, dead)) {
-		cm_add(&seg->super->damages, 1);
-		cm_write(&dead->hold_at, 0);
-		return;
-	}
 	cm_slab_clear_hold(seg, dead);
 	cm_span_give_hold(seg, self, dead, 0);
 }

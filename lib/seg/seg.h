@@ -167,6 +167,9 @@ static inline void cm_hold_end(const struct cm_self *self)
 	cm_write(&self->slot->hold_at, 0);
 	cm_order();
 }
+/* Does it name what exists? */
+bool cm_hold_is_bounded(const struct cm_seg *seg, struct cm_slot_shm *slot);
+/* And do the tables agree?  Under the span lock. */
 bool cm_hold_is_valid(const struct cm_seg *seg, struct cm_slot_shm *slot);
 
 #endif

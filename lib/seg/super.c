@@ -90,9 +90,10 @@ int cm_super_validate_records(struct cm_seg *seg, const char **ret_reason)
 	for (uint32_t i = 0; i < n; i++) {
 		struct cm_slot_shm *slot = cm_life_slot(&seg->life, i);
 
-		/* a committed log may be half-way through beginning or ending the hold */
-		if (!cm_log_is_valid(&seg->log, slot) || cm_read(&slot->state) > CM_SLOT_LIVE ||
-		    (cm_read(&slot->redo.commit) == 0 && !cm_hold_is_valid(seg, slot)))
+		/* Whether the hold is right is seen when the logs are finished: any of them
+		 * may be half-way through beginning or ending it. */
+		if (!cm_log_is_valid(&seg->log, slot) || !cm_hold_is_bounded(seg, slot) ||
+		    cm_read(&slot->state) > CM_SLOT_LIVE)
 			return refuse(-EUCLEAN, "a recovery record is damaged", ret_reason);
 	}
 	return 0;

@@ -153,7 +153,7 @@ static uint64_t mix(uint64_t h, uint64_t v)
 	return h ^ h >> 29;
 }
 
-uint64_t image_signature(int fd)
+uint64_t image_signature(int fd, bool *ret_has_locks)
 {
 	struct cm_super_shm super;
 	uint64_t h = 1;
@@ -164,8 +164,11 @@ uint64_t image_signature(int fd)
 	if (!base)
 		return 0;
 	locks = (void *)(base + CM_LOCKS_OFF);
-	for (unsigned i = 0; i < CM_LOCKS; i++)
+	*ret_has_locks = false;
+	for (unsigned i = 0; i < CM_LOCKS; i++) {
 		h = mix(h, locks[i].owner != 0);
+		*ret_has_locks = *ret_has_locks || locks[i].owner;
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		struct cm_slot_shm *slot = (void *)(base + CM_SLOTS_OFF + i * CM_SLOT_STRIDE);
 

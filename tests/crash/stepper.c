@@ -49,6 +49,7 @@ struct seed {
 	struct journal journal;
 	pid_t dead[8];
 	unsigned ndead;
+	bool has_locks; /* for a thief to steal */
 };
 
 struct run {
@@ -80,7 +81,7 @@ static void die(const char *what)
 	exit(2);
 }
 
-static void keep_seed(struct run *run, const struct image *image, uint64_t signature)
+static void keep_seed(struct run *run, const struct image *image, uint64_t signature, bool has_locks)
 {
 	static uint64_t seen[8192];
 	static unsigned nseen;
@@ -99,6 +100,7 @@ static void keep_seed(struct run *run, const struct image *image, uint64_t signa
 	memcpy(&seed->journal, run->world.journal, sizeof seed->journal);
 	memcpy(seed->dead, run->dead, sizeof seed->dead);
 	seed->ndead = run->ndead;
+	seed->has_locks = has_locks;
 }
 
 static void judge_image(struct run *run, const struct image *image)
@@ -120,7 +122,12 @@ static void judge_image(struct run *run, const struct image *image)
 
 		mark_dead(fd, run->dead, run->ndead);
 		if (way == WAY_REAP && run->keeps_seeds)
-			keep_seed(run, image, image_signature(fd));
+			{
+			bool has_locks;
+			uint64_t signature = image_signature(fd, &has_locks);
+
+			keep_seed(run, image, signature, has_locks);
+		}
 		wrong = judge(fd, way, run->scenario, journals, n, &leaked);
 		close(fd);
 		t->leaked = leaked > t->leaked ? leaked : t->leaked;
@@ -287,9 +294,9 @@ static void reap_it(struct world *w)
 /* Meets the locks of the dead in a malloc of its own, before anybody reaped. */
 static void steal_it(struct world *w)
 {
-	static const size_t sizes[] = {64, 1000, 200000};
+	static const size_t sizes[] = {64, 200000};
 
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 2; i++)
 		comap_heap_free(w->heap, comap_heap_malloc(w->heap, sizes[i]));
 }
 
@@ -314,6 +321,8 @@ static void second_level(const struct run *first, void (*act)(struct world *w), 
 		const struct seed *seed = &first->seeds[i];
 		struct run run = {.scenario = &s, .ndead = seed->ndead, .in_turn = true};
 
+		if (act == steal_it && !seed->has_locks)
+			continue;
 		memcpy(run.dead, seed->dead, sizeof run.dead);
 		run.world.journal = shared(sizeof(struct journal));
 		memcpy(run.world.journal, &seed->journal, sizeof seed->journal);

@@ -83,7 +83,7 @@ bool image_is_stale(const struct image *image, int fd, const char *map, const st
 int image_thaw(const struct image *image); /* a memfd with the same bytes, length and holes */
 void image_drop(struct image *image);
 /* A number for what a reaper would have to do: locks, logs, holds, states. */
-uint64_t image_signature(int fd);
+uint64_t image_signature(int fd, bool *ret_has_locks);
 /* Do what the kernel does to the slots of the dead. */
 void mark_dead(int fd, const pid_t *tids, unsigned ntids);
 
