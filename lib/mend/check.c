@@ -111,23 +111,20 @@ struct sums {
 	uint64_t used, dirty, first_free;
 };
 
-static void check_split(struct check *c, uint64_t s, uint64_t entry, struct sums *sums)
+static void check_split(struct check *c, uint64_t s, struct sums *sums)
 {
 	struct cm_header_shm *h = cm_seg_header(c->seg, s);
-	uint64_t free = cm_read(&h->free), have = cm_read(&h->have), full = cm_read(&h->full);
+	uint64_t free = cm_read(&h->free), have = cm_read(&h->have);
+	const char *fault = cm_span_fault(c->seg, s);
 	uint64_t held = held_in(c, s), claimed = claimed_in(c, s), off = s << CM_SEGMENT_SHIFT;
 
 	held |= held_in(c, s);
-	if (free & 1)
-		find(c, off, "a segment's header is marked free");
-	if (cm_seg_longest(entry) != cm_longest_run(free))
-		find(c, off, "the segment table has a wrong longest run");
+	if (fault)
+		find(c, off, fault);
 	if (free & claimed)
 		find(c, off, "a unit is free and in use");
 	if (~1ull & ~free & ~claimed & ~held)
 		find(c, off, "a unit is neither free, nor in use, nor in transit");
-	if (free & full & ~have)
-		find(c, off, "a free unit has all its storage, and none");
 	sums->used += CM_UNITS_PER_SEGMENT - cm_popcount(free);
 	sums->dirty += cm_popcount(free & have);
 	if (free && sums->first_free == 0)
@@ -171,7 +168,7 @@ static void check_segments(struct check *c)
 				sums.first_free = s;
 			break;
 		case CM_SEG_SPLIT:
-			check_split(c, s, entry, &sums);
+			check_split(c, s, &sums);
 			break;
 		case CM_SEG_HUGE:
 		case CM_SEG_HELD:
@@ -192,35 +189,6 @@ static void check_segments(struct check *c)
 
 /* ---- slabs ------------------------------------------------------------------------ */
 
-static bool is_slab(const struct check *c, unsigned cls, uint64_t unit)
-{
-	return cm_seg_has_unit(c->seg, unit) && unit % cm_classes[cls].units == 0 &&
-	       cm_read(&c->seg->units[unit]) == cls + 1 &&
-	       cm_read(&cm_seg_desc(c->seg, unit)->kind) == cls + 1;
-}
-
-static void check_slab(struct check *c, unsigned cls, uint64_t unit)
-{
-	struct cm_desc_shm *desc = cm_seg_desc(c->seg, unit);
-	uint64_t open = cm_read(&desc->open), map, valid, off = unit << CM_UNIT_SHIFT;
-	uint32_t blocks = cm_classes[cls].blocks, nfree = 0;
-
-	for (uint32_t w = 0; w < 64; w++) {
-		map = cm_read(&desc->map[w]);
-		valid = w * 64 >= blocks ? 0 : cm_mask(0, blocks - w * 64 < 64 ? blocks - w * 64 : 64);
-		if (map & ~valid)
-			find(c, off, "a slab has a free block past its end");
-		if ((map != 0) != (open >> w & 1))
-			find(c, off, "a slab's summary of its map is wrong");
-		nfree += cm_popcount(map & valid);
-	}
-	if (nfree != cm_read(&desc->nfree))
-		find(c, off, "a slab's count of free blocks is wrong");
-	for (unsigned i = 1; i < cm_classes[cls].units; i++)
-		if (cm_read(&c->seg->units[unit + i]) != cls + 1)
-			find(c, off, "a slab has lost one of its units");
-}
-
 /* The slabs in the bin's list, each with a free block and linked both ways. */
 static uint64_t check_list(struct check *c, unsigned cls)
 {
@@ -228,7 +196,7 @@ static uint64_t check_list(struct check *c, unsigned cls)
 	uint64_t most = cm_seg_limit(c->seg) >> CM_UNIT_SHIFT;
 
 	for (; unit; unit = link >> 32) {
-		if (!is_slab(c, cls, unit) || ++n > most) {
+		if (!cm_slab_begins(c->seg, cls, unit) || ++n > most) {
 			find(c, unit << CM_UNIT_SHIFT, "a bin's list leads to what is no slab of its class");
 			return n;
 		}
@@ -246,15 +214,18 @@ static void check_bin(struct check *c, unsigned cls)
 {
 	uint64_t end = cm_seg_limit(c->seg) >> CM_UNIT_SHIFT, in_list, open = 0;
 	uint64_t step = cm_classes[cls].units, unit = c->seg->data_off >> CM_UNIT_SHIFT;
+	const char *fault;
 	struct cm_tx tx;
 
 	lock(c, CM_LOCK_BIN + cls, &tx);
 	in_list = check_list(c, cls);
 	for (; unit < end; unit += step) {
 		/* A slab about to be linked, or just unlinked, lies in a hold. */
-		if (!is_slab(c, cls, unit) || held_in(c, unit >> 6) >> (unit & 63) & 1)
+		if (!cm_slab_begins(c->seg, cls, unit) || held_in(c, unit >> 6) >> (unit & 63) & 1)
 			continue;
-		check_slab(c, cls, unit);
+		fault = cm_slab_fault(c->seg, cls, unit);
+		if (fault)
+			find(c, unit << CM_UNIT_SHIFT, fault);
 		open += cm_read(&cm_seg_desc(c->seg, unit)->nfree) != 0;
 	}
 	if (open != in_list)

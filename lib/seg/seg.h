@@ -111,6 +111,9 @@ int cm_span_take_at(struct cm_seg *seg, const struct cm_self *self, uint64_t uni
 void cm_span_give_hold(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot,
 		       uint64_t full);
 
+/* What is wrong with a split segment's header, a static string, or NULL.  Under the span lock. */
+const char *cm_span_fault(const struct cm_seg *seg, uint64_t segment);
+
 /* ---- run.c: blocks that are runs of units or of segments --------------------- */
 
 /* A block of size > 64 KiB, or of align > 64 KiB: its offset, or -errno.  dst: the cell

@@ -44,6 +44,20 @@ static uint64_t multiples_of(uint32_t align)
 	return word;
 }
 
+const char *cm_span_fault(const struct cm_seg *seg, uint64_t segment)
+{
+	struct cm_header_shm *h = cm_seg_header(seg, segment);
+	uint64_t free = cm_read(&h->free);
+
+	if (free & 1)
+		return "a segment's header is marked free";
+	if (cm_seg_longest(cm_read(&seg->segments[segment])) != cm_longest_run(free))
+		return "the segment table has a wrong longest run";
+	if (free & cm_read(&h->full) & ~cm_read(&h->have))
+		return "a free unit has all its storage, and none";
+	return NULL;
+}
+
 /* First segment with room, or 0; *ret_whole: first free whole segment, or 0. */
 static uint64_t find(const struct cm_seg *seg, uint32_t n, uint32_t align, unsigned *ret_at,
 		     uint64_t *ret_whole)
@@ -148,6 +162,8 @@ int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uin
 				cm_tx_put(&tx, cm_span_word(seg, CM_SPAN_HINT), segment);
 			if (err == 0)
 				cm_tx_commit(&tx);
+			if (CM_CHECK_LEVEL >= 3)
+				CM_INVARIANT(cm_span_fault(seg, segment) == NULL);
 		}
 		cm_tx_end(&tx);
 		if (err == 0) {

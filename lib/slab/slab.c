@@ -43,12 +43,42 @@ static uint64_t link_of(uint64_t next, uint64_t prev)
 	return next << 32 | prev;
 }
 
-/* Is `unit` the first of a slab of this class, as far as its tables say? */
-static bool is_slab(const struct cm_seg *seg, unsigned cls, uint64_t unit)
+bool cm_slab_begins(const struct cm_seg *seg, unsigned cls, uint64_t unit)
 {
 	return cm_seg_has_unit(seg, unit) && unit % cm_classes[cls].units == 0 &&
 	       cm_read(&seg->units[unit]) == cls + 1 &&
 	       cm_read(&cm_seg_desc(seg, unit)->kind) == cls + 1;
+}
+
+const char *cm_slab_fault(const struct cm_seg *seg, unsigned cls, uint64_t unit)
+{
+	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
+	uint64_t open = cm_read(&desc->open), map, valid;
+	uint32_t blocks = cm_classes[cls].blocks, nfree = 0;
+
+	for (uint32_t w = 0; w < 64; w++) {
+		map = cm_read(&desc->map[w]);
+		valid = w * 64 >= blocks ? 0 : cm_mask(0, blocks - w * 64 < 64 ? blocks - w * 64 : 64);
+		if (map & ~valid)
+			return "a slab has a free block past its end";
+		if ((map != 0) != (open >> w & 1))
+			return "a slab's summary of its map is wrong";
+		nfree += cm_popcount(map);
+	}
+	if (nfree != cm_read(&desc->nfree))
+		return "a slab's count of free blocks is wrong";
+	for (unsigned i = 1; i < cm_classes[cls].units; i++)
+		if (cm_read(&seg->units[unit + i]) != cls + 1)
+			return "a slab has lost one of its units";
+	return NULL;
+}
+
+/* Commit, and at check level 3 look the slab over while it is ours. */
+static void commit(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit)
+{
+	cm_tx_commit(tx);
+	if (CM_CHECK_LEVEL >= 3)
+		CM_INVARIANT(cm_slab_fault(seg, cls, unit) == NULL);
 }
 
 /* Stage: take the slab out of its bin's list. */
@@ -58,7 +88,7 @@ static int stage_unlink(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint
 	uint32_t next = next_of(link), prev = prev_of(link);
 	cm_word *at;
 
-	if ((next && !is_slab(seg, cls, next)) || (prev && !is_slab(seg, cls, prev)))
+	if ((next && !cm_slab_begins(seg, cls, next)) || (prev && !cm_slab_begins(seg, cls, prev)))
 		return -EUCLEAN;
 	if (prev) {
 		at = &cm_seg_desc(seg, prev)->link;
@@ -79,7 +109,7 @@ static int stage_link(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64
 	uint64_t first = cm_read(cm_bin_list(seg, cls));
 	cm_word *at;
 
-	if (first && !is_slab(seg, cls, first))
+	if (first && !cm_slab_begins(seg, cls, first))
 		return -EUCLEAN;
 	if (first) {
 		at = &cm_seg_desc(seg, first)->link;
@@ -147,7 +177,7 @@ static int stage_alloc(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint6
 
 	if (unit == 0)
 		return -ENOENT;
-	if (!is_slab(seg, cls, unit))
+	if (!cm_slab_begins(seg, cls, unit))
 		return -EUCLEAN;
 	desc = cm_seg_desc(seg, unit);
 	open = cm_read(&desc->open);
@@ -183,7 +213,7 @@ int cm_slab_alloc(struct cm_seg *seg, const struct cm_self *self, unsigned cls, 
 		if (err == 0) {
 			if (dst)
 				cm_tx_put(&tx, dst, off);
-			cm_tx_commit(&tx);
+			commit(seg, &tx, cls, off >> CM_UNIT_SHIFT & ~(cm_classes[cls].units - 1ull));
 		}
 		cm_tx_end(&tx);
 		if (err == -ENOENT)
@@ -210,7 +240,7 @@ int cm_slab_find(const struct cm_seg *seg, uint64_t off, struct cm_block *ret_bl
 	if (cls >= CM_CLASSES)
 		return -ENOENT;
 	first = unit & ~(uint64_t)(cm_classes[cls].units - 1);
-	if (!is_slab(seg, cls, first))
+	if (!cm_slab_begins(seg, cls, first))
 		return -ENOENT;
 	index = cm_class_index(cls, off - (first << CM_UNIT_SHIFT));
 	if (index >= cm_classes[cls].blocks)
@@ -238,7 +268,7 @@ static int stage_free(struct cm_seg *seg, struct cm_tx *tx, const struct cm_bloc
 	unsigned w = block->index / 64, bit = block->index % 64;
 	uint64_t map, open, nfree, link;
 
-	if (!is_slab(seg, block->cls, block->unit))
+	if (!cm_slab_begins(seg, block->cls, block->unit))
 		return -EALREADY; /* the whole slab went back since */
 	map = cm_read(&desc->map[w]);
 	open = cm_read(&desc->open);
@@ -294,7 +324,7 @@ int cm_slab_free(struct cm_seg *seg, const struct cm_self *self, const struct cm
 	if (err == 0) {
 		if (src)
 			cm_tx_put(&tx, src, 0);
-		cm_tx_commit(&tx);
+		commit(seg, &tx, block->cls, block->unit);
 	}
 	cm_tx_end(&tx);
 	if (err == 0 && empties)
@@ -309,7 +339,7 @@ static uint64_t find_empty(const struct cm_seg *seg, unsigned cls)
 
 	/* as many steps as there are units: a scribbled-over list may be a ring */
 	for (uint64_t n = cm_seg_limit(seg) >> CM_UNIT_SHIFT; n && unit; n--) {
-		if (!is_slab(seg, cls, unit))
+		if (!cm_slab_begins(seg, cls, unit))
 			return 0;
 		if (cm_read(&cm_seg_desc(seg, unit)->nfree) == cm_classes[cls].blocks)
 			return unit;

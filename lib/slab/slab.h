@@ -54,6 +54,11 @@ int cm_slab_find(const struct cm_seg *seg, uint64_t off, struct cm_block *ret_bl
 /* Its map bit; a picture of the moment. */
 bool cm_slab_is_free(const struct cm_seg *seg, const struct cm_block *block);
 
+/* Does a slab of the class begin at this unit, as far as its tables say? */
+bool cm_slab_begins(const struct cm_seg *seg, unsigned cls, uint64_t unit);
+/* What is wrong with its tables, a static string, or NULL.  Under the lock of its bin. */
+const char *cm_slab_fault(const struct cm_seg *seg, unsigned cls, uint64_t unit);
+
 /* A block of the class; dst: the cell that gets its offset in the same instant, or
  * NULL.  0, -ENOMEM, -ENOSPC, -EUCLEAN. */
 int cm_slab_alloc(struct cm_seg *seg, const struct cm_self *self, unsigned cls, cm_word *dst,
