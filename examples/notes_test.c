@@ -59,8 +59,8 @@ struct expected {
 static struct {
 	uint64_t seed;
 	const char *program;
-	char directory[64];
-	char file[96];
+	char directory[1024];
+	char file[1040];
 	uint64_t nadders_killed, ndeleters_killed;
 	uint64_t nadded, ndeleted; /* acknowledged */
 	uint64_t nextra;           /* done, but the killer was faster than the acknowledgement */

@@ -210,15 +210,22 @@ static void wipe_board(const struct job *job)
 	}
 }
 
+/* On a terminal only, and only when there is something to wait for. */
 static void show_progress(struct crew *crew, double now, uint64_t nmerged)
 {
 	if (now < crew->next_progress || !isatty(STDERR_FILENO))
 		return;
 	crew->next_progress = now + 0.1;
+	crew->has_progress = true;
 	fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " chunks, %" PRIu64 " workers killed\033[K",
 		nmerged, crew->job->board->nchunks, crew->nkilled);
-	if (nmerged == crew->job->board->nchunks)
+}
+
+static void hide_progress(struct crew *crew)
+{
+	if (crew->has_progress)
 		fprintf(stderr, "\r\033[K");
+	crew->has_progress = false;
 }
 
 static int work_until_done(struct crew *crew, struct tally *tally, const sigset_t *child_died)
@@ -229,7 +236,7 @@ static int work_until_done(struct crew *crew, struct tally *tally, const sigset_
 		struct timespec tick = { .tv_nsec = 1000000 };
 		double now = crew_now();
 
-		if (crew->kills_per_second > 0 && now >= crew->next_kill) {
+		while (crew->kills_per_second > 0 && now >= crew->next_kill) {
 			kill_somebody(crew);
 			plan_next_kill(crew);
 		}
@@ -262,6 +269,7 @@ int crew_count(struct crew *crew, struct tally *tally)
 		err = hire(crew, i, NULL);
 	if (!err)
 		err = work_until_done(crew, tally, &child_died);
+	hide_progress(crew);
 	dismiss_all(crew);
 	wipe_board(crew->job);
 

@@ -2,6 +2,7 @@
 #ifndef WORDCOUNT_CREW_H
 #define WORDCOUNT_CREW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "board.h"
@@ -21,6 +22,7 @@ struct crew {
 	pid_t pid[CREW_MAX + 1]; /* of worker 1, 2, ...; 0: not at work */
 	double next_kill; /* when; the caller sets the first of each: crew_now(), or later */
 	double next_progress;
+	bool has_progress;
 };
 
 /*

@@ -106,13 +106,13 @@ static uint64_t parse_number(const char *what, const char *text, uint64_t min, u
 	return value;
 }
 
-static double parse_real(const char *what, const char *text)
+static double parse_real(const char *what, const char *text, double max)
 {
 	char *end;
 	double value = strtod(text, &end);
 
-	if (end == text || *end || !(value >= 0 && value <= 1e6))
-		errx(2, "%s: from 0 to a million, please, not '%s'", what, text);
+	if (end == text || *end || !(value >= 0 && value <= max))
+		errx(2, "%s: from 0 to %g, please, not '%s'", what, max, text);
 	return value;
 }
 
@@ -147,10 +147,10 @@ static struct options parse_options(int argc, char **argv)
 			o.chunk_size = parse_number("--chunk", optarg, 1, 1 << 20) * KIB;
 			break;
 		case 'k':
-			o.kills_per_second = parse_real("--kill", optarg);
+			o.kills_per_second = parse_real("--kill", optarg, 1000);
 			break;
 		case 't':
-			o.seconds = parse_real("--seconds", optarg);
+			o.seconds = parse_real("--seconds", optarg, 1e6);
 			break;
 		case 'n':
 			o.ntop = parse_number("--top", optarg, 0, 1 << 20);
@@ -319,7 +319,6 @@ static double count_once(struct crew *crew, struct result *result)
 	struct tally found = { 0 };
 	double took, start = crew_now();
 
-	crew->next_progress = start + 1;
 	if (crew_count(crew, &found) < 0)
 		exit(1);
 	took = crew_now() - start;
@@ -341,11 +340,13 @@ static void print_speed(const char *who, double mib, double seconds)
 static void count(const struct job *job, const struct options *options, struct result *result)
 {
 	double mib = (double)job->size / (double)MIB, alone, together = 0, start;
-	struct crew one = { .job = job, .nworkers = 1 };
+	double a_while = crew_now() + 1;
+	struct crew one = { .job = job, .nworkers = 1, .next_progress = a_while };
 	struct crew all = { .job = job,
 			    .nworkers = options->nworkers,
 			    .kills_per_second = options->kills_per_second,
-			    .seed = options->seed };
+			    .seed = options->seed,
+			    .next_progress = a_while };
 	uint64_t nrounds = 0;
 	char who[16];
 

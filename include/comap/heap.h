@@ -34,7 +34,8 @@
  * thread in the midst of it: the heap stays whole, the block in flight may leak.
  *
  * fork: the child goes on with the same handles, and is another party to the
- * heap at once.  vfork and posix_spawn are fine.  exec leaves the heap.
+ * heap at once.  vfork and posix_spawn are fine.  exec leaves the heap.  A child
+ * forked by a signal handler that interrupted comap must exec or _exit, not return.
  */
 #ifndef COMAP_HEAP_H
 #define COMAP_HEAP_H
@@ -100,7 +101,6 @@ struct comap_heap_opts {
  *                     otherwise, while its users are attached
  *   -EUCLEAN          its header or its recovery records are damaged
  *   -EBUSY            a neighbour was repairing it for longer than timeout_ns
- *   -EAGAIN           every slot is taken by a living thread
  *   -ENOMEM           the kernel refused a mapping of max_size (see ulimit -v)
  *   -ENOSPC           the storage is full, or RLIMIT_FSIZE too low
  *   -EMFILE, -ENFILE, -EIO   as open(2)

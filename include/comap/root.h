@@ -31,12 +31,12 @@ extern "C" {
 COMAP_API int comap_root_set(comap_heap *heap, const char *name, comap_ref ref);
 
 /* -ENOENT: no such name (or its initialiser has not finished).  Works on
- * read-only handles, without a lock; then -EBUSY when a writer died in the
- * middle and no writer has come since. */
+ * read-only handles, without a lock; then -EBUSY when a change is half done: its
+ * writer died, or has not run since you began to look. */
 COMAP_API int comap_root_get(comap_heap *heap, const char *name, comap_ref *ret_ref);
 
 /* Forget the name; what it referred to is not freed.  -ENOENT; -EBUSY while an
- * initialiser runs. */
+ * initialiser runs, or when one died and comap_root_once has not been called since. */
 COMAP_API int comap_root_delete(comap_heap *heap, const char *name);
 
 /*
@@ -52,7 +52,9 @@ COMAP_API int comap_root_delete(comap_heap *heap, const char *name);
  * null again, and the next caller tries afresh.
  *
  * Returns 0, what init returned, -ETIMEDOUT, -EDEADLK when init calls this for
- * the same name, -ENOMEM, -ENOSPC.  Read-only handles: as comap_root_get.
+ * the same name, -EPERM when init detached the thread from the heap, -EAGAIN when
+ * the thread can have no slot of its own, -ENOMEM, -ENOSPC.  Read-only handles: as
+ * comap_root_get.
  */
 COMAP_API int comap_root_once(comap_heap *heap, const char *name,
 			      int (*init)(comap_heap *heap, comap_ref *cell, void *arg), void *arg,

@@ -68,8 +68,10 @@ int cm_block_free(struct cm_seg *seg, const struct cm_self *self, uint64_t off, 
 
 bool cm_is_cell(const struct cm_seg *seg, const void *at)
 {
-	uint64_t off = cm_off_of(seg, at);
+	uint64_t off = cm_off_of(seg, at), segment = off >> CM_SEGMENT_SHIFT;
 
-	/* in a block, or in the first page of roots */
-	return off % 8 == 0 && (cm_seg_has(seg, off) || (off >= CM_ROOTS_OFF && off < CM_SLOTS_OFF));
+	if (off % 8 || !cm_seg_has(seg, off)) /* else it may be a root's, whose first page is no block */
+		return off % 8 == 0 && off >= CM_ROOTS_OFF && off < CM_SLOTS_OFF;
+	/* not the header of a segment */
+	return off % CM_SEGMENT >= CM_UNIT || cm_seg_kind(cm_read(&seg->segments[segment])) != CM_SEG_SPLIT;
 }

@@ -27,6 +27,8 @@ struct comap_heap {
 struct comap_heap *cm_table_add(void); /* NULL: the table is full */
 void cm_table_ref(struct comap_heap *heap);
 void cm_table_unref(struct comap_heap *heap); /* unmaps with the last */
+/* Is the calling thread in one of these?  Then it is a signal handler that asks. */
+bool cm_table_is_busy(void);
 struct comap_heap *cm_table_at(unsigned index); /* NULL: no open heap there */
 
 /* ---- seat.c: the calling thread in one heap ---------------------------------- */

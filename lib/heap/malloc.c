@@ -142,7 +142,7 @@ void *comap_heap_realloc(comap_heap *heap, void *ptr, size_t size)
 		errno = EINVAL;
 		return NULL;
 	}
-	if (err == -EDEADLK || err == -EROFS || err == -EAGAIN) {
+	if (had == 0) { /* we could not even look */
 		errno = -err;
 		return NULL;
 	}

@@ -63,7 +63,7 @@ int comap_mutex_unlock(comap_heap *heap, comap_mutex *mutex)
 	struct cm_seat *seat;
 	int err = 0;
 
-	if (!mutex || !cm_seg_has(&heap->seg, cm_off_of(&heap->seg, mutex)))
+	if (!mutex || (uintptr_t)mutex % 8 || !cm_seg_has(&heap->seg, cm_off_of(&heap->seg, mutex)))
 		return -EPERM;
 	seat = cm_seat_enter_own(heap, &err);
 	if (!seat)

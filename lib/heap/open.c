@@ -153,13 +153,11 @@ static int lock_attached(int fd, uint64_t timeout_ns, bool *ret_is_alone)
 
 static int read_super(int fd, struct cm_super_shm *super)
 {
-	ssize_t n;
+	int64_t n;
 
-	do
-		n = pread(fd, super, sizeof *super, 0);
-	while (n < 0 && errno == EINTR);
+	n = cm_os_read_at(fd, super, sizeof *super, 0);
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	if ((size_t)n < sizeof super->fixed.magic ||
 	    memcmp(super->fixed.magic, CM_MAGIC, sizeof super->fixed.magic) != 0)
 		return refuse(-ENOTUNIQ, "not a comap heap: wrong magic number");
@@ -234,8 +232,8 @@ static int attach_in(struct comap_heap *heap, const struct comap_heap_opts *o, b
 	if (err < 0)
 		return refuse(err, "the kernel refused a mapping of max_size");
 	seg->is_readonly = !writable;
-	cm_super_bind(seg);
-	err = cm_super_validate_state(seg, size, &why);
+	cm_super_bind(seg, &super.fixed);
+	err = cm_super_validate_state(seg, &why);
 	if (err < 0)
 		return refuse(err, why);
 	if (is_alone)
@@ -372,7 +370,7 @@ int comap_heap_open_fd(int fd, const struct comap_heap_opts *opts, comap_heap **
 		 * file description, and cannot learn whether we are alone. */
 		may_repair = false;
 		heap->seg.backing.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-		err = heap->seg.backing.fd < 0 ? -errno : 0;
+		err = heap->seg.backing.fd < 0 ? -errno : cm_os_lock_shared(fd, ATTACH_BYTE);
 	}
 	if (err == 0)
 		err = attach_in(heap, &o, may_repair);

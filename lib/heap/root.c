@@ -18,6 +18,7 @@
  * cell is decided, and then one of them takes its place.
  */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <xxhash.h>
 #include <comap/root.h>
@@ -157,10 +158,14 @@ static int add_page(struct cm_seg *seg, const struct cm_self *self, struct cm_tx
 		    struct cm_root_page_shm *last)
 {
 	cm_word *spare = &first_page(seg)->spare;
+	struct cm_tx mend;
 	bool is_zeroed;
 	uint64_t off;
 	int err;
 
+	/* who died between here and there may have a log under the bin's lock that sets spare */
+	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cm_class_of(CM_ROOT_PAGE_BYTES), &mend);
+	cm_tx_end(&mend);
 	off = cm_read(spare);
 	if (off == 0) {
 		err = cm_block_alloc(seg, self, CM_ROOT_PAGE_BYTES, CM_ROOT_PAGE_BYTES, spare, &off,
@@ -386,8 +391,8 @@ int comap_root_next(comap_heap *heap, struct comap_root_iter *iter)
 enum turn { TURN_READY, TURN_OURS, TURN_WAIT, TURN_REAP };
 
 /* Whose turn is it?  Makes it ours when it is nobody's. */
-static int take_turn(comap_heap *heap, struct cm_seat *seat, const struct name *name, bool has_reaped,
-		     struct cm_root_shm **ret_root, comap_ref *ret_ref)
+static int take_turn(comap_heap *heap, struct cm_seat *seat, const struct name *name,
+		     uint64_t *reaped, struct cm_root_shm **ret_root, comap_ref *ret_ref)
 {
 	struct cm_seg *seg = &heap->seg;
 	struct cm_root_shm *root;
@@ -417,8 +422,9 @@ static int take_turn(comap_heap *heap, struct cm_seat *seat, const struct name *
 	} else if (owner >> 32 &&
 		   !cm_life_is_dead(&seg->life, (uint32_t)(owner >> 32) - 1, (uint32_t)owner, true)) {
 		turn = TURN_WAIT;
-	} else if (!has_reaped) {
-		turn = TURN_REAP; /* not under the lock */
+	} else if (owner != *reaped) {
+		*reaped = owner; /* this one, and not under the lock */
+		turn = TURN_REAP;
 	} else {
 		begin_change(seg, &tx);
 		cm_tx_put(&tx, &root->owner, seat->self.name);
@@ -441,6 +447,12 @@ static int end_turn(comap_heap *heap, struct cm_root_shm *root, int result, coma
 	if (!seat)
 		return err;
 	cm_tx_begin(&seg->log, &seat->self, CM_LOCK_ROOT, &tx);
+	if (cm_read(&root->owner) != seat->self.name) {
+		/* init gave our slot up (detach), or forked and came back in the child */
+		cm_tx_end(&tx);
+		cm_seat_leave(heap, seat);
+		return -EPERM;
+	}
 	begin_change(seg, &tx);
 	if (result == 0) {
 		ret_ref->off = cm_read(&root->cell);
@@ -453,7 +465,7 @@ static int end_turn(comap_heap *heap, struct cm_root_shm *root, int result, coma
 	}
 	end_change(seg, &tx);
 	cm_tx_end(&tx);
-	cm_os_futex_wake((cm_half *)(void *)&root->state, 1 << 30);
+	cm_os_futex_wake(cm_lower_half(&root->state), INT_MAX);
 	cm_seat_leave(heap, seat);
 	return result;
 }
@@ -462,9 +474,8 @@ int comap_root_once(comap_heap *heap, const char *text,
 		    int (*init)(comap_heap *heap, comap_ref *cell, void *arg), void *arg,
 		    uint64_t timeout_ns, comap_ref *ret_ref)
 {
-	uint64_t start = cm_os_now_ns();
+	uint64_t start = cm_os_now_ns(), reaped = 0, waited;
 	struct cm_root_shm *root = NULL;
-	bool has_reaped = false;
 	struct cm_seat *seat;
 	struct name name;
 	int turn = read_name(text, &name), err = 0;
@@ -477,9 +488,8 @@ int comap_root_once(comap_heap *heap, const char *text,
 		seat = cm_seat_enter_own(heap, &err);
 		if (!seat)
 			return err;
-		turn = take_turn(heap, seat, &name, has_reaped, &root, ret_ref);
-		has_reaped = turn == TURN_REAP;
-		if (has_reaped)
+		turn = take_turn(heap, seat, &name, &reaped, &root, ret_ref);
+		if (turn == TURN_REAP)
 			(void)cm_reap_all(&heap->seg, &seat->self, CM_REAP_ASK_KERNEL | CM_REAP_PATIENT);
 		cm_seat_leave(heap, seat);
 		if (turn < 0 || turn == TURN_READY)
@@ -487,10 +497,11 @@ int comap_root_once(comap_heap *heap, const char *text,
 		if (turn == TURN_OURS)
 			return end_turn(heap, root, init(heap, (comap_ref *)(void *)&root->cell, arg), ret_ref);
 		if (turn == TURN_WAIT) {
-			if (cm_os_now_ns() - start >= timeout_ns)
+			waited = cm_os_now_ns() - start;
+			if (waited >= timeout_ns)
 				return -ETIMEDOUT;
-			cm_os_futex_wait((cm_half *)(void *)&root->state, CM_ROOT_BUSY,
-					 cm_min(NAP_NS, timeout_ns));
+			cm_os_futex_wait(cm_lower_half(&root->state), CM_ROOT_BUSY,
+					 cm_min(NAP_NS, timeout_ns - waited));
 		}
 	}
 }

@@ -21,14 +21,18 @@
 static _Thread_local struct cm_seat *seats[CM_HEAPS_MAX];
 static _Thread_local volatile bool is_registering; /* a signal handler must not, too */
 static pthread_key_t key;
+static bool has_key; /* without one, slots of ended threads are reaped instead */
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 
 static void leave_slot(struct comap_heap *heap, struct cm_seat *seat)
 {
-	seat->serial = 0;
+	seat->is_busy = true; /* a signal handler must not come back in the midst of it */
 	cm_order();
-	cm_life_leave(&heap->seg.life, &seat->self);
+	seat->serial = 0;
+	cm_life_leave(&seat->self);
 	cm_table_unref(heap);
+	cm_order();
+	seat->is_busy = false;
 }
 
 static void leave_all(struct comap_heap *heap)
@@ -57,7 +61,7 @@ static void thread_ends(void *unused)
 
 static void make_key(void)
 {
-	(void)pthread_key_create(&key, thread_ends);
+	has_key = pthread_key_create(&key, thread_ends) == 0;
 }
 
 static void forget_seats(void)
@@ -86,15 +90,18 @@ static int take_slot(struct comap_heap *heap, struct cm_seat *seat)
 {
 	struct cm_seg *seg = &heap->seg;
 	bool is_stale;
-	int err = cm_life_enter(&seg->life, &seat->self);
+	int err;
 
+	/* a fork child may live in another one than its parent */
+	seg->life.pid_namespace = cm_os_pid_namespace();
+	err = cm_life_enter(&seg->life, &seat->self);
 	seat->is_common = false;
 	if (err == 0) {
 		/* newcomers reap: so the dead never fill the directory */
 		(void)cm_reap_all(seg, &seat->self, 0);
 		return 0;
 	}
-	if (err != -EAGAIN)
+	if (err != -EAGAIN && err != -ENOSPC) /* none free, or no storage for one more */
 		return err;
 	err = cm_life_enter_common(&seg->life, &seat->self, &is_stale);
 	if (err < 0)
@@ -102,7 +109,7 @@ static int take_slot(struct comap_heap *heap, struct cm_seat *seat)
 	if (is_stale)
 		cm_reap_self(seg, &seat->self);
 	if (cm_reap_all(seg, &seat->self, CM_REAP_ASK_KERNEL) > 0) {
-		cm_life_leave_common(&seg->life, &seat->self);
+		cm_life_leave(&seat->self);
 		return take_slot(heap, seat);
 	}
 	seat->is_common = true;
@@ -114,7 +121,7 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 	struct cm_seat *seat = seats[heap->index];
 	int err;
 
-	if (heap->seg.is_readonly || is_registering) {
+	if (heap->seg.is_readonly || is_registering || cm_table_is_busy()) {
 		*ret_err = heap->seg.is_readonly ? -EROFS : -EDEADLK;
 		return NULL;
 	}
@@ -124,7 +131,7 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 		pthread_once(&key_once, make_key);
 		seat = cm_os_private_page();
 		seats[heap->index] = seat;
-		if (seat)
+		if (seat && has_key)
 			pthread_setspecific(key, seats);
 	}
 	err = seat ? take_slot(heap, seat) : -ENOMEM;
@@ -183,7 +190,7 @@ void cm_seat_leave(struct comap_heap *heap, struct cm_seat *seat)
 	if (CM_RARELY(++seat->tick % LOOK_EVERY == 0))
 		look_around(heap, seat);
 	if (CM_RARELY(seat->is_common)) {
-		cm_life_leave_common(&heap->seg.life, &seat->self);
+		cm_life_leave(&seat->self);
 		seat->is_common = false;
 	}
 	cm_order();

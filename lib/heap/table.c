@@ -11,21 +11,30 @@
  */
 #include <pthread.h>
 #include <string.h>
-#include <unistd.h>
 #include "heap/heap.h"
 
 static struct comap_heap table[CM_HEAPS_MAX];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t last_serial;
+static _Thread_local volatile bool is_busy;
 
 static void lock_table(void)
 {
+	is_busy = true;
+	cm_order();
 	pthread_mutex_lock(&mutex);
 }
 
 static void unlock_table(void)
 {
 	pthread_mutex_unlock(&mutex);
+	cm_order();
+	is_busy = false;
+}
+
+bool cm_table_is_busy(void)
+{
+	return is_busy;
 }
 
 struct comap_heap *cm_table_add(void)
@@ -54,20 +63,26 @@ void cm_table_ref(struct comap_heap *heap)
 	unlock_table();
 }
 
-static void drop(struct comap_heap *heap)
+static void drop(struct cm_backing *backing)
 {
-	cm_os_unmap(&heap->seg.backing);
-	if (heap->seg.backing.fd >= 0)
-		close(heap->seg.backing.fd);
-	heap->serial = 0;
+	cm_os_unmap(backing);
+	if (backing->fd >= 0)
+		cm_os_close(backing->fd);
 }
 
 void cm_table_unref(struct comap_heap *heap)
 {
+	struct cm_backing backing;
+	bool is_last;
+
 	lock_table();
-	if (--heap->refs == 0)
-		drop(heap);
+	backing = heap->seg.backing;
+	is_last = --heap->refs == 0;
+	if (is_last)
+		heap->serial = 0;
 	unlock_table();
+	if (is_last)
+		drop(&backing);
 }
 
 struct comap_heap *cm_table_at(unsigned index)
@@ -79,8 +94,10 @@ struct comap_heap *cm_table_at(unsigned index)
 static void forget_threads(struct comap_heap *heap)
 {
 	heap->refs = heap->is_closed ? 0 : 1;
-	if (heap->refs == 0)
-		drop(heap);
+	if (heap->refs > 0)
+		return;
+	drop(&heap->seg.backing);
+	heap->serial = 0;
 }
 
 static void after_fork_in_child(void)

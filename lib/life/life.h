@@ -62,6 +62,8 @@ void cm_robust_reset(struct cm_slot_shm *slot);
  * several threads may do it at once, even while one of them has locked it. */
 void cm_robust_prepare(struct cm_slot_shm *slot);
 uint32_t cm_robust_word(struct cm_slot_shm *slot);
+/* The kernel told us otherwise that its owner, this tid, is gone: say so in the word. */
+void cm_robust_disown(struct cm_slot_shm *slot, uint32_t tid);
 /* The exclusive opener of a file knows that all its owners are gone. */
 void cm_robust_mark_dead(struct cm_slot_shm *slot);
 
@@ -81,11 +83,10 @@ bool cm_life_is_dead(const struct cm_life *life, uint32_t index, uint32_t genera
 bool cm_life_needs_reap(const struct cm_life *life, uint32_t index, bool ask_kernel);
 
 int cm_life_enter(struct cm_life *life, struct cm_self *ret_self); /* -EAGAIN: no slot free */
-void cm_life_leave(struct cm_life *life, struct cm_self *self);
-/* The common slot, until leave_common: waits its turn.  *ret_stale: its last user
+void cm_life_leave(struct cm_self *self);
+/* The common slot, until cm_life_leave: waits its turn.  *ret_stale: its last user
  * died, reap it before use. */
 int cm_life_enter_common(struct cm_life *life, struct cm_self *ret_self, bool *ret_stale);
-void cm_life_leave_common(struct cm_life *life, struct cm_self *self);
 /* A reaped slot is free again. */
 void cm_life_release_dead(struct cm_slot_shm *slot);
 void cm_life_new_generation(struct cm_self *self, struct cm_slot_shm *slot);
@@ -93,6 +94,16 @@ void cm_life_new_generation(struct cm_self *self, struct cm_slot_shm *slot);
 int cm_life_commit(struct cm_life *life, uint32_t index);
 
 /* ---- lock.c: identity locks -------------------------------------------------- */
+
+/* The halves of a word, for futex(2). */
+static inline cm_half *cm_lower_half(cm_word *word)
+{
+	return (cm_half *)(void *)word + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+}
+static inline cm_half *cm_upper_half(cm_word *word)
+{
+	return (cm_half *)(void *)word + (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+}
 
 #define CM_LOCK_WAITERS (1ull << 63)
 #define CM_NEVER UINT64_MAX

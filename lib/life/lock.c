@@ -19,15 +19,6 @@
 #define SPINS 100
 #define NAP_NS 10000000ull
 
-static cm_half *upper_half(cm_word *lock)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	return (cm_half *)(void *)lock + 1;
-#else
-	return (cm_half *)(void *)lock;
-#endif
-}
-
 static bool owner_is_dead(const struct cm_life *life, uint64_t word, bool ask_kernel)
 {
 	uint64_t owner = word & ~CM_LOCK_WAITERS;
@@ -53,12 +44,14 @@ int cm_lock_take(const struct cm_life *life, cm_word *lock, const struct cm_self
 				return 0;
 			cm_spin_pause();
 		}
-		word = cm_read(lock);
+		/* acquire: the directory is at least as long as the owner's number needs */
+		word = cm_load_acquire(lock);
 		if (word == 0)
 			continue;
 		if ((word & ~CM_LOCK_WAITERS) == mine)
 			return -EDEADLK;
-		if (owner_is_dead(life, word, has_slept)) {
+		/* a look that ends the wait may cost a system call */
+		if (owner_is_dead(life, word, has_slept || deadline_ns == 0)) {
 			*ret_seen = word;
 			return 1;
 		}
@@ -71,7 +64,7 @@ int cm_lock_take(const struct cm_life *life, cm_word *lock, const struct cm_self
 			word |= CM_LOCK_WAITERS;
 		}
 		nap = deadline_ns == CM_NEVER ? NAP_NS : cm_min(NAP_NS, deadline_ns - now);
-		cm_os_futex_wait(upper_half(lock), (uint32_t)(word >> 32), nap);
+		cm_os_futex_wait(cm_upper_half(lock), (uint32_t)(word >> 32), nap);
 		has_slept = true;
 	}
 }
@@ -88,5 +81,5 @@ void cm_lock_give(cm_word *lock)
 	/* release pairs with the acquire in cm_lock_take and cm_lock_steal.  death
 	 * after: the lock is free; a sleeper not woken wakes by itself. */
 	if (CM_RARELY(cm_swap_release(lock, 0) & CM_LOCK_WAITERS))
-		cm_os_futex_wake(upper_half(lock), 1);
+		cm_os_futex_wake(cm_upper_half(lock), 1);
 }

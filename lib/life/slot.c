@@ -5,9 +5,9 @@
  *
  *   FREE, unlocked --lock--> FREE, locked --state--> LIVE, locked
  *   LIVE, locked --generation, state--> FREE, locked --unlock--> FREE, unlocked
- *   LIVE, locked --death--> LIVE, OWNER_DIED --reaped--> FREE, unlocked
+ *   LIVE, locked --death--> LIVE, OWNER_DIED --reaped--> FREE, OWNER_DIED
  *
- * Death in "FREE, locked" leaves FREE and OWNER_DIED: nothing to reap, the next
+ * Death in "FREE, locked" leaves FREE and OWNER_DIED, too: nothing to reap, the next
  * to lock it takes it over.  So a slot that is LIVE without a living tid in its
  * word is dead and waits for the reaper, and one that is FREE without one is
  * free.  The generation changes before a slot is free again: lock words that
@@ -54,7 +54,8 @@ bool cm_life_needs_reap(const struct cm_life *life, uint32_t index, bool ask_ker
 	/* acquire pairs with the release of state in try_slot() and leave() */
 	return cm_load_acquire(&slot->state) == CM_SLOT_LIVE &&
 	       cm_life_is_dead(life, index, generation, ask_kernel) &&
-	       cm_load_acquire(&slot->state) == CM_SLOT_LIVE;
+	       cm_load_acquire(&slot->state) == CM_SLOT_LIVE &&
+	       (uint32_t)cm_load_acquire(&slot->generation) == generation;
 }
 
 int cm_life_commit(struct cm_life *life, uint32_t index)
@@ -153,11 +154,10 @@ void cm_life_new_generation(struct cm_self *self, struct cm_slot_shm *slot)
 		self->name = cm_lock_name(self->index, next);
 }
 
-void cm_life_leave(struct cm_life *life, struct cm_self *self)
+void cm_life_leave(struct cm_self *self)
 {
 	struct cm_slot_shm *slot = self->slot;
 
-	(void)life;
 	cm_life_new_generation(self, slot);
 	/* release pairs with cm_life_needs_reap.  death after: nothing is left to
 	 * reap, and whoever locks the slot next takes it over. */
@@ -168,10 +168,14 @@ void cm_life_leave(struct cm_life *life, struct cm_self *self)
 
 void cm_life_release_dead(struct cm_slot_shm *slot)
 {
+	uint32_t tid = (uint32_t)cm_read(&slot->ids);
+
 	cm_life_new_generation(NULL, slot);
-	cm_robust_reset(slot);
-	/* release: whoever sees FREE sees the new generation and an open mutex.
-	 * death before: LIVE without a tid is dead, and is reaped once more. */
+	/* Its mutex is left as the kernel left it: a newcomer may be locking it at this
+	 * moment, and takes it over.  Only where the kernel left the dead one's tid: */
+	cm_robust_disown(slot, tid);
+	/* release: whoever sees FREE sees the new generation.  death before: LIVE
+	 * without a tid is dead, and is reaped once more. */
 	cm_store_release(&slot->state, CM_SLOT_FREE);
 }
 
@@ -186,6 +190,8 @@ int cm_life_enter_common(struct cm_life *life, struct cm_self *ret_self, bool *r
 	       (err = cm_robust_lock(self.slot, &self.raw)) == -EBUSY) {
 		cm_os_sleep_ns(pause_ns);
 		pause_ns = cm_min(pause_ns * 2, 1000000);
+		if (cm_life_is_dead(life, CM_SLOT_COMMON, (uint32_t)cm_read(&self.slot->generation), true))
+			cm_robust_disown(self.slot, (uint32_t)cm_read(&self.slot->ids));
 	}
 	if (err == -ENOMEM)
 		return err;
@@ -196,9 +202,4 @@ int cm_life_enter_common(struct cm_life *life, struct cm_self *ret_self, bool *r
 	introduce(life, &self);
 	*ret_self = self;
 	return 0;
-}
-
-void cm_life_leave_common(struct cm_life *life, struct cm_self *self)
-{
-	cm_life_leave(life, self);
 }

@@ -9,7 +9,7 @@
  *	cm_tx_end(&tx);                      // gives the lock back
  *
  * Values are absolute and computed under the lock, so applying them again is
- * harmless.  Only one lock is held at a time, so a slot needs one log.
+ * harmless.  A thread has one transaction at a time, so a slot needs one log.
  */
 #ifndef CM_LOG_H
 #define CM_LOG_H
@@ -37,7 +37,8 @@ enum {
 struct cm_log {
 	struct cm_life *life;
 	struct cm_lock_shm *locks;
-	uint64_t end;      /* no word at or past this offset is ever written */
+	cm_word *limit;    /* no word at or past this offset, or max_size, is ever written */
+	uint64_t max_size;
 	cm_word *steals;   /* figures in the superblock */
 	cm_word *damages;
 };

@@ -8,7 +8,8 @@
  * nothing had happened.  Why this is sound:
  *
  *   1. Every word a transaction stores is guarded by its lock (or belongs to
- *      its thread alone), so between the death and the steal nobody changed it.
+ *      its thread alone, or is a cell only its caller may change), so between
+ *      the death and the steal nobody changed it.
  *   2. `last` changes only after that mending is done, so a thief that dies in
  *      the middle is mended by the next thief, not forgotten.
  *   3. The log is cleared before the lock is given, so a log that names a lock
@@ -65,6 +66,7 @@ bool cm_log_is_valid(const struct cm_log *log, struct cm_slot_shm *slot)
 {
 	struct cm_redo_shm *redo = &slot->redo;
 	uint64_t commit = cm_load_acquire(&redo->commit), at, count;
+	uint64_t end = cm_min(cm_load_acquire(log->limit), log->max_size);
 	uint32_t n = commit & 0xffff;
 
 	if (commit == 0)
@@ -74,7 +76,7 @@ bool cm_log_is_valid(const struct cm_log *log, struct cm_slot_shm *slot)
 	for (uint32_t i = 0; i < n; i++) {
 		at = cm_read(&redo->pair[i].at);
 		count = at & FILL ? cm_read(&redo->pair[i].value) : 1;
-		if (((at & ~FILL) & 7) || at >= log->end || count > (log->end - at) / 8)
+		if (((at & ~FILL) & 7) || at >= end || count > (end - at) / 8)
 			return false;
 		if ((at & FILL) && ++i >= n)
 			return false;
@@ -119,9 +121,13 @@ void cm_tx_begin(struct cm_log *log, const struct cm_self *self, uint32_t lock, 
 		return;
 	for (;;) {
 		got = cm_lock_take(log->life, &log->locks[lock].owner, self, CM_NEVER, &seen);
-		CM_INVARIANT(got >= 0);
 		if (got == 0)
 			break;
+		if (got < 0) {
+			/* -EDEADLK: we hold none, so the word was scribbled on.  It names us. */
+			cm_add(log->damages, 1);
+			break;
+		}
 		if (cm_lock_steal(&log->locks[lock].owner, seen, self)) {
 			mend(log, lock);
 			break;

@@ -6,8 +6,8 @@
  * system call.  Only cm_os_grow changes the length of the file; it looks at
  * RLIMIT_FSIZE first, because the kernel's answer there is a signal.
  *
- * fallocate of a long range gives up, and undoes its work, at any signal; a
- * profiler's timer would make it run for ever.  Hence pieces.
+ * fallocate of a long range may give up, and undo its work, at any signal; a
+ * profiler's timer would make it run for ever.  Hence pieces, smaller each time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +25,7 @@
 #endif
 
 #define PIECE (32 * CM_MIB)
+#define PIECE_LEAST (64 * CM_KIB)
 #define PAGE 4096u
 
 /* What the heap calls "the storage is full". */
@@ -35,9 +36,17 @@ static int full_is_enospc(int err)
 
 static int fallocate_range(int fd, int mode, uint64_t off, uint64_t len)
 {
-	while (syscall(SYS_fallocate, fd, mode, off, len) < 0)
-		if (errno != EINTR)
-			return -errno;
+	uint64_t piece = PIECE, n;
+
+	for (; len; off += n, len -= n) {
+		n = cm_min(len, piece);
+		while (syscall(SYS_fallocate, fd, mode, off, n) < 0) {
+			if (errno != EINTR)
+				return -errno;
+			piece = cm_max(piece / 2, PIECE_LEAST);
+			n = cm_min(n, piece);
+		}
+	}
 	return 0;
 }
 
@@ -53,11 +62,21 @@ static int populate(char *at, uint64_t len)
 	return 0;
 }
 
+/* Past the process's own limit the kernel's answer is a signal. */
+static bool is_past_rlimit(uint64_t end)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) == 0 && end > limit.rlim_cur;
+}
+
 static int write_zeroes(int fd, uint64_t off, uint64_t len)
 {
 	static const char zeroes[64 * 1024];
 	int64_t n;
 
+	if (is_past_rlimit(off + len))
+		return -ENOSPC;
 	for (; len; off += (uint64_t)n, len -= (uint64_t)n) {
 		n = syscall(SYS_pwrite64, fd, zeroes, cm_min(len, sizeof zeroes), off);
 		if (n < 0 && errno == EINTR)
@@ -72,18 +91,11 @@ static int write_zeroes(int fd, uint64_t off, uint64_t len)
 
 int cm_os_commit(struct cm_backing *b, uint64_t off, uint64_t len)
 {
-	int err = 0;
-
-	for (uint64_t n; len && !err; off += n, len -= n) {
-		n = cm_min(len, PIECE);
-		if (b->fd < 0)
-			err = populate(b->base + off, n);
-		else if (b->no_fallocate)
-			err = write_zeroes(b->fd, off, n);
-		else
-			err = full_is_enospc(fallocate_range(b->fd, 0, off, n));
-	}
-	return err;
+	if (b->fd < 0)
+		return populate(b->base + off, len);
+	if (b->no_fallocate)
+		return write_zeroes(b->fd, off, len);
+	return full_is_enospc(fallocate_range(b->fd, 0, off, len));
 }
 
 int cm_os_commit_shared(struct cm_backing *b, uint64_t off, uint64_t len, uint64_t zero_at)
@@ -116,7 +128,6 @@ int cm_os_punch(struct cm_backing *b, uint64_t off, uint64_t len)
 
 int cm_os_grow(struct cm_backing *b, uint64_t size)
 {
-	struct rlimit limit;
 	struct stat st;
 
 	if (b->fd < 0)
@@ -125,7 +136,7 @@ int cm_os_grow(struct cm_backing *b, uint64_t size)
 		return -errno;
 	if ((uint64_t)st.st_size >= size)
 		return 0;
-	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur)
+	if (is_past_rlimit(size))
 		return -ENOSPC;
 	while (ftruncate(b->fd, (off_t)size) < 0)
 		if (errno != EINTR)

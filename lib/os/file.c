@@ -62,7 +62,7 @@ int cm_os_open(const char *path, bool writable, int *ret_fd)
 		return fd == -ENXIO ? -ENODEV : fd;
 	err = require_regular(fd);
 	if (err < 0)
-		close(fd);
+		cm_os_close(fd);
 	else
 		*ret_fd = fd;
 	return err;
@@ -79,7 +79,8 @@ int cm_os_reopen(int fd, bool writable, int *ret_fd)
 	if (writable && (flags & O_ACCMODE) != O_RDWR)
 		return -EACCES;
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	return cm_os_open(path, writable, ret_fd);
+	err = cm_os_open(path, writable, ret_fd);
+	return err == -EACCES ? -EPERM : err;
 }
 
 int cm_os_file_size(int fd, uint64_t *ret_size)
@@ -90,6 +91,21 @@ int cm_os_file_size(int fd, uint64_t *ret_size)
 		return -errno;
 	*ret_size = (uint64_t)st.st_size;
 	return 0;
+}
+
+int64_t cm_os_read_at(int fd, void *bytes, size_t n, uint64_t off)
+{
+	int64_t got;
+
+	do
+		got = syscall(SYS_pread64, fd, bytes, n, off);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
+void cm_os_close(int fd)
+{
+	(void)syscall(SYS_close, fd);
 }
 
 int cm_os_birth_begin(struct cm_os_birth *birth, const char *path, uint32_t mode)
@@ -112,7 +128,8 @@ int cm_os_birth_begin(struct cm_os_birth *birth, const char *path, uint32_t mode
 		memcpy(dir, path, dirlen);
 		dir[dirlen] = '\0';
 	}
-	fd = raw_open(dir, O_TMPFILE | O_RDWR, mode);
+	/* a file without a name gets one through /proc */
+	fd = access("/proc/self/fd", X_OK) < 0 ? -EOPNOTSUPP : raw_open(dir, O_TMPFILE | O_RDWR, mode);
 	/* EISDIR: a kernel, EOPNOTSUPP: a file system that does not know O_TMPFILE */
 	if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -EINVAL) {
 		cm_os_random(&salt, sizeof salt);
@@ -146,6 +163,6 @@ void cm_os_birth_abandon(struct cm_os_birth *birth)
 {
 	if (birth->temp[0])
 		unlink(birth->temp);
-	close(birth->fd);
+	cm_os_close(birth->fd);
 	birth->fd = -1;
 }

@@ -59,8 +59,12 @@ extern bool cm_os_no_memfd; /* tests: pretend the kernel has no memfd */
 
 int cm_os_memfd(int *ret_fd);                            /* -ENOSYS: there is none */
 int cm_os_open(const char *path, bool writable, int *ret_fd); /* regular files only */
-int cm_os_reopen(int fd, bool writable, int *ret_fd);    /* its own open file description */
+/* The same file through an open file description of its own.  -EPERM, -ENOENT: the
+ * file is fine, but cannot be opened anew. */
+int cm_os_reopen(int fd, bool writable, int *ret_fd);
 int cm_os_file_size(int fd, uint64_t *ret_size);
+int64_t cm_os_read_at(int fd, void *bytes, size_t n, uint64_t off); /* how many, or -errno */
+void cm_os_close(int fd); /* close(2), but no cancellation point */
 
 struct cm_os_birth {
 	int fd;

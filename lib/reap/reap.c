@@ -37,7 +37,7 @@ static bool holds_something(struct cm_seg *seg, const struct cm_self *self, stru
 static void mend_slot(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *dead)
 {
 	cm_log_finish(&seg->log, self, dead);
-	if (cm_load_acquire(&dead->hold_at) == 0 || !holds_something(seg, self, dead))
+	if (!holds_something(seg, self, dead))
 		return;
 	cm_slab_clear_hold(seg, dead);
 	cm_span_give_hold(seg, self, dead, 0);
@@ -71,23 +71,25 @@ bool cm_reap_slot(struct cm_seg *seg, const struct cm_self *self, uint32_t index
 
 /* The common slot has no lock but its life: to reap its dead user one becomes its
  * next one. */
-static int reap_common(struct cm_seg *seg)
+static int reap_common(struct cm_seg *seg, unsigned how)
 {
+	struct cm_slot_shm *slot = cm_life_slot(&seg->life, CM_SLOT_COMMON);
+	bool is_stale, is_used = cm_load_acquire(&slot->state) == CM_SLOT_LIVE;
 	struct cm_self common;
-	bool is_stale;
 
-	if (!cm_life_needs_reap(&seg->life, CM_SLOT_COMMON, false) ||
+	/* patient: whoever has it may be about to reap the user before */
+	if (!(how & CM_REAP_PATIENT ? is_used : cm_life_needs_reap(&seg->life, CM_SLOT_COMMON, false)) ||
 	    cm_life_enter_common(&seg->life, &common, &is_stale) < 0)
 		return 0;
 	if (is_stale)
 		cm_reap_self(seg, &common);
-	cm_life_leave_common(&seg->life, &common);
+	cm_life_leave(&common);
 	return is_stale;
 }
 
 int cm_reap_all(struct cm_seg *seg, const struct cm_self *self, unsigned how)
 {
-	int n = self->index == CM_SLOT_COMMON ? 0 : reap_common(seg);
+	int n = self->index == CM_SLOT_COMMON ? 0 : reap_common(seg, how);
 
 	for (uint32_t i = CM_SLOT_COMMON + 1; i < cm_life_nused(&seg->life); i++)
 		n += cm_reap_slot(seg, self, i, how);

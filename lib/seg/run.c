@@ -65,8 +65,10 @@ static int alloc_segments(struct cm_seg *seg, const struct cm_self *self, uint64
 int cm_run_alloc(struct cm_seg *seg, const struct cm_self *self, uint64_t size, uint64_t align,
 		 cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed)
 {
-	uint64_t n = cm_max(cm_div_up(size, CM_UNIT), 1), by = cm_max(align >> CM_UNIT_SHIFT, 1);
+	uint64_t n, by = cm_max(align >> CM_UNIT_SHIFT, 1);
 
+	size = cm_max(size, 1);
+	n = cm_div_up(size, CM_UNIT);
 	if (size > seg->max_size)
 		return -ENOMEM;
 	/* unit 0 is the header: the first aligned place is unit `by` */
@@ -205,8 +207,8 @@ static int shrink_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 	struct cm_tx tx;
 
 	cm_tx_begin(&seg->log, self, CM_LOCK_NONE, &tx);
-	cm_tx_put(&tx, &desc->size, want * CM_UNIT);
 	cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, unit >> 6, cm_mask(tail, n - want));
+	cm_tx_put(&tx, &desc->size, want * CM_UNIT);
 	cm_tx_commit(&tx);
 	cm_span_give_hold(seg, self, self->slot, full_units(tail, size - want * CM_UNIT));
 	return 0;

@@ -25,7 +25,7 @@ struct cm_seg {
 	struct cm_lock_shm *locks;
 	cm_byte *units;      /* unit table, indexed by offset >> 16 */
 	cm_word *segments;   /* segment table, indexed by offset >> 22 */
-	uint64_t data_off;   /* first segment's offset */
+	uint64_t units_off, segments_off, data_off; /* of these, and of the first segment */
 	uint64_t max_size;
 	struct cm_life life;
 	struct cm_log log;
@@ -34,7 +34,9 @@ struct cm_seg {
 
 static inline uint64_t cm_seg_limit(const struct cm_seg *seg)
 {
-	return cm_load_acquire(&seg->super->limit); /* pairs with apply() in grow */
+	/* acquire pairs with apply() in redo.c: what is below exists.  Bounded, because a
+	 * neighbour may have scribbled on it. */
+	return cm_min(cm_load_acquire(&seg->super->limit), seg->max_size);
 }
 
 static inline cm_word *cm_span_word(const struct cm_seg *seg, unsigned which)
@@ -79,16 +81,16 @@ struct cm_super_opts {
 };
 /* What a superblock describes; 0, or an error of comap_heap_open and the reason. */
 int cm_super_validate(const struct cm_super_shm *super, const char **ret_reason);
-/* Is what changes in it plausible, in a file of file_size bytes? */
-int cm_super_validate_state(struct cm_seg *seg, uint64_t file_size, const char **ret_reason);
+/* Is what changes in it plausible, and the file long enough? */
+int cm_super_validate_state(struct cm_seg *seg, const char **ret_reason);
 /* Are the records recovery would act upon? For whoever is alone with the file. */
 int cm_super_validate_records(struct cm_seg *seg, const char **ret_reason);
 /* Write a new heap into seg->backing, mapped and empty. */
 int cm_super_create(struct cm_seg *seg, const struct cm_super_opts *opts);
 /* How long the part before the first segment is; 0: max_size is too small for it. */
 uint64_t cm_super_data_off(uint64_t max_size, uint32_t nslots);
-/* Fill seg's pointers from its mapped, valid superblock. */
-void cm_super_bind(struct cm_seg *seg);
+/* Fill seg's pointers; f: a validated copy, since the mapped one may change under us. */
+void cm_super_bind(struct cm_seg *seg, const struct cm_fixed_shm *f);
 
 /* ---- span.c: units ---------------------------------------------------------- */
 
@@ -160,15 +162,8 @@ static inline uint64_t cm_hold_at(unsigned kind, uint64_t segment)
 static inline void cm_hold_stage(struct cm_tx *tx, struct cm_slot_shm *slot, unsigned kind,
 				 uint64_t segment, uint64_t what)
 {
-	cm_tx_put(tx, &slot->hold_at, cm_hold_at(kind, segment));
 	cm_tx_put(tx, &slot->hold_what, what);
-}
-/* Nothing is in transit any more.  One store: what was held is what its tables say. */
-static inline void cm_hold_end(const struct cm_self *self)
-{
-	cm_order();
-	cm_write(&self->slot->hold_at, 0);
-	cm_order();
+	cm_tx_put(tx, &slot->hold_at, cm_hold_at(kind, segment));
 }
 /* Does it name what exists? */
 bool cm_hold_is_bounded(const struct cm_seg *seg, struct cm_slot_shm *slot);

@@ -157,7 +157,7 @@ int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uin
 		if (segment) {
 			mask = cm_mask(at, n);
 			err = stage_take(seg, &tx, segment, mask);
-			is_first_free = n == 1 && (whole == 0 || whole > segment);
+			is_first_free = n == 1 && align == 1 && (whole == 0 || whole > segment);
 			if (err == 0 && is_first_free)
 				cm_tx_put(&tx, cm_span_word(seg, CM_SPAN_HINT), segment);
 			if (err == 0)

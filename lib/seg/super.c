@@ -70,15 +70,20 @@ int cm_super_validate(const struct cm_super_shm *super, const char **ret_reason)
 	return 0;
 }
 
-int cm_super_validate_state(struct cm_seg *seg, uint64_t file_size, const char **ret_reason)
+int cm_super_validate_state(struct cm_seg *seg, const char **ret_reason)
 {
-	uint64_t limit = cm_seg_limit(seg);
-	uint64_t nused = cm_read(&seg->super->nused);
+	uint64_t limit = cm_load_acquire(&seg->super->limit), nused = cm_read(&seg->super->nused);
+	uint64_t file_size = limit;
+	int err;
 
 	if (limit < seg->data_off || limit > seg->max_size || limit % CM_SEGMENT || nused < 1 ||
 	    nused > seg->life.nslots)
 		return refuse(-EUCLEAN, "the header is damaged: impossible state", ret_reason);
-	if (seg->backing.fd >= 0 && file_size < limit)
+	/* after the limit was read: it may be growing, and the file grows first */
+	err = seg->backing.fd < 0 ? 0 : cm_os_file_size(seg->backing.fd, &file_size);
+	if (err < 0)
+		return refuse(err, "the file's size cannot be had", ret_reason);
+	if (file_size < limit)
 		return refuse(-ENODATA, "the file was cut short", ret_reason);
 	return 0;
 }
@@ -99,16 +104,15 @@ int cm_super_validate_records(struct cm_seg *seg, const char **ret_reason)
 	return 0;
 }
 
-void cm_super_bind(struct cm_seg *seg)
+void cm_super_bind(struct cm_seg *seg, const struct cm_fixed_shm *f)
 {
-	struct cm_fixed_shm *f;
-
 	seg->base = seg->backing.base;
 	seg->super = (struct cm_super_shm *)(void *)seg->base;
-	f = &seg->super->fixed;
 	seg->locks = (struct cm_lock_shm *)(void *)(seg->base + CM_LOCKS_OFF);
 	seg->units = (cm_byte *)(void *)(seg->base + f->units_off);
 	seg->segments = (cm_word *)(void *)(seg->base + f->segments_off);
+	seg->units_off = f->units_off;
+	seg->segments_off = f->segments_off;
 	seg->data_off = f->data_off;
 	seg->max_size = f->max_size;
 	seg->life = (struct cm_life){
@@ -122,7 +126,8 @@ void cm_super_bind(struct cm_seg *seg)
 	seg->log = (struct cm_log){
 		.life = &seg->life,
 		.locks = seg->locks,
-		.end = f->max_size,
+		.limit = &seg->super->limit,
+		.max_size = f->max_size,
 		.steals = &seg->super->steals,
 		.damages = &seg->super->damages,
 	};
@@ -161,7 +166,7 @@ int cm_super_create(struct cm_seg *seg, const struct cm_super_opts *opts)
 	/* Nobody else can see the file yet (file.c): plain order will do. */
 	super = (struct cm_super_shm *)(void *)seg->backing.base;
 	memcpy(&super->fixed, &f, sizeof f);
-	cm_super_bind(seg);
+	cm_super_bind(seg, &f);
 	cm_write(&super->limit, g.data_off);
 	cm_write(&super->quota, opts->quota_units);
 	cm_write(&super->dirty_max, opts->dirty_max_units);

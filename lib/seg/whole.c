@@ -190,7 +190,6 @@ int cm_whole_split(struct cm_seg *seg, const struct cm_self *self, uint64_t segm
 
 int cm_whole_grow(struct cm_seg *seg, const struct cm_self *self, uint64_t n)
 {
-	const struct cm_fixed_shm *f = &seg->super->fixed;
 	uint64_t limit = cm_seg_limit(seg), end;
 	struct cm_tx tx;
 	int err;
@@ -198,10 +197,10 @@ int cm_whole_grow(struct cm_seg *seg, const struct cm_self *self, uint64_t n)
 	if (n > (seg->max_size - limit) >> CM_SEGMENT_SHIFT)
 		return -ENOMEM;
 	end = limit + n * CM_SEGMENT;
-	err = cm_os_commit_shared(&seg->backing, f->units_off + (limit >> CM_UNIT_SHIFT),
+	err = cm_os_commit_shared(&seg->backing, seg->units_off + (limit >> CM_UNIT_SHIFT),
 				  n * CM_UNITS_PER_SEGMENT, CM_TABLE_ZERO_AT);
 	if (err == 0)
-		err = cm_os_commit_shared(&seg->backing, f->segments_off + (limit >> CM_SEGMENT_SHIFT) * 8,
+		err = cm_os_commit_shared(&seg->backing, seg->segments_off + (limit >> CM_SEGMENT_SHIFT) * 8,
 					  n * 8, CM_SEGTAB_ZERO_AT);
 	if (err < 0)
 		return err;
@@ -219,7 +218,9 @@ int cm_whole_grow(struct cm_seg *seg, const struct cm_self *self, uint64_t n)
 
 int cm_whole_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t segment, uint64_t pages)
 {
-	uint64_t had = cm_seg_pages(cm_read(&seg->segments[segment]));
+	/* bounded: the entry is a neighbour's too */
+	uint64_t had = cm_min(cm_seg_pages(cm_read(&seg->segments[segment])),
+			      (cm_seg_limit(seg) - (segment << CM_SEGMENT_SHIFT)) / CM_PAGE);
 	uint64_t n = cm_div_up(had, CM_PAGES_PER_SEGMENT), want = cm_div_up(pages, CM_PAGES_PER_SEGMENT);
 	uint64_t end = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT;
 	int64_t used_by = (int64_t)units_of(pages) - (int64_t)units_of(had);
