@@ -88,7 +88,8 @@ struct comap_heap_opts {
  *
  * Returns 0, or:
  *   -EINVAL           name empty or too long, unknown flag, EXCL without CREATE,
- *                     max_size below 8 MiB or above 64 TiB, slots above 65535
+ *                     max_size below 8 MiB or above 64 TiB, slots above 65535, or too
+ *                     many for max_size
  *   -E2BIG            opts is of a newer comap and sets a field unknown here
  *   -ENOENT           no such heap, and no COMAP_HEAP_CREATE
  *   -EEXIST           it exists, and COMAP_HEAP_EXCL

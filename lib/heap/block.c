@@ -2,22 +2,28 @@
 #include <errno.h>
 #include "heap/heap.h"
 
+static int alloc_in(struct cm_seg *seg, const struct cm_self *self, unsigned cls, uint64_t size,
+		    uint64_t align, cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed)
+{
+	*ret_is_zeroed = false;
+	return cls < CM_CLASSES ? cm_slab_alloc(seg, self, cls, dst, ret_off)
+				: cm_run_alloc(seg, self, size, align, dst, ret_off, ret_is_zeroed);
+}
+
 int cm_block_alloc(struct cm_seg *seg, const struct cm_self *self, uint64_t size, uint64_t align,
 		   cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed)
 {
 	unsigned cls = cm_class_of_aligned(size, align);
-	int err;
+	int err = alloc_in(seg, self, cls, size, align, dst, ret_off, ret_is_zeroed);
 
-	if (cls < CM_CLASSES) {
-		*ret_is_zeroed = false;
-		err = cm_slab_alloc(seg, self, cls, dst, ret_off);
-		size = cm_classes[cls].size;
-	} else {
-		err = cm_run_alloc(seg, self, size, align, dst, ret_off, ret_is_zeroed);
+	if (err == -ENOMEM || err == -ENOSPC) {
+		/* empty slabs that bins keep may make room */
+		cm_slab_trim(seg, self);
+		err = alloc_in(seg, self, cls, size, align, dst, ret_off, ret_is_zeroed);
 	}
 	if (err == 0) {
 		cm_count(&self->slot->mallocs, 1);
-		cm_count(&self->slot->bytes, size);
+		cm_count(&self->slot->bytes, cls < CM_CLASSES ? cm_classes[cls].size : size);
 	}
 	return err;
 }
@@ -66,12 +72,11 @@ int cm_block_free(struct cm_seg *seg, const struct cm_self *self, uint64_t off, 
 	return err;
 }
 
-bool cm_is_cell(const struct cm_seg *seg, const void *at)
+bool cm_is_in_block(const struct cm_seg *seg, const void *at, uint64_t size)
 {
-	uint64_t off = cm_off_of(seg, at), segment = off >> CM_SEGMENT_SHIFT;
+	uint64_t off = cm_off_of(seg, at);
+	struct cm_place place = cm_place_of(seg, off);
 
-	if (off % 8 || !cm_seg_has(seg, off)) /* else it may be a root's, whose first page is no block */
-		return off % 8 == 0 && off >= CM_ROOTS_OFF && off < CM_SLOTS_OFF;
-	/* not the header of a segment */
-	return off % CM_SEGMENT >= CM_UNIT || cm_seg_kind(cm_read(&seg->segments[segment])) != CM_SEG_SPLIT;
+	return off % 8 == 0 && place.size && off - place.off < place.size &&
+	       size <= place.size - (off - place.off);
 }

@@ -59,9 +59,15 @@ void *comap_reallocarray(void *ptr, size_t count, size_t size)
 	return heap ? comap_heap_reallocarray(heap, ptr, count, size) : NULL;
 }
 
+/* The default heap if there is one: what was never made has no blocks. */
+static comap_heap *existing(void)
+{
+	return cm_load_acquire(&current);
+}
+
 void comap_free(void *ptr)
 {
-	comap_heap *heap = ptr ? comap_default_heap() : NULL;
+	comap_heap *heap = existing();
 
 	if (heap)
 		comap_heap_free(heap, ptr);
@@ -93,7 +99,7 @@ int comap_posix_memalign(void **ret_ptr, size_t align, size_t size)
 
 size_t comap_usable_size(const void *ptr)
 {
-	comap_heap *heap = ptr ? comap_default_heap() : NULL;
+	comap_heap *heap = existing();
 
 	return heap ? comap_heap_usable_size(heap, ptr) : 0;
 }
@@ -121,7 +127,7 @@ void *comap_malloc_to(size_t size, comap_ref *dst)
 
 void comap_free_from(comap_ref *src)
 {
-	comap_heap *heap = comap_default_heap();
+	comap_heap *heap = existing();
 
 	if (heap)
 		comap_heap_free_from(heap, src);

@@ -41,6 +41,7 @@ struct cm_seat {
 	bool is_busy;     /* inside a call: what a signal handler must not enter */
 	bool is_common;   /* for this call only */
 	uint32_t tick;
+	uint32_t reaped;    /* dead threads reaped while registering */
 	uint32_t next_look; /* the slot to look at next for a death */
 };
 
@@ -66,8 +67,10 @@ int cm_block_alloc(struct cm_seg *seg, const struct cm_self *self, uint64_t size
 		   cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed);
 /* Free the block at off: 0, or the misuse it is (positive), or -errno. */
 int cm_block_free(struct cm_seg *seg, const struct cm_self *self, uint64_t off, cm_word *src);
-/* May a call store a ref there? */
-bool cm_is_cell(const struct cm_seg *seg, const void *at);
+/* Do these bytes lie in a live block, 8-byte aligned? */
+bool cm_is_in_block(const struct cm_seg *seg, const void *at, uint64_t size);
+/* Is it the cell of a root, for its initialiser?  root.c */
+bool cm_is_root_cell(const struct cm_seg *seg, const void *at);
 static inline uint64_t cm_off_of(const struct cm_seg *seg, const void *ptr)
 {
 	return (uint64_t)((const char *)ptr - seg->base);

@@ -109,7 +109,10 @@ static int resize_in_place(struct comap_heap *heap, void *ptr, size_t size, size
 		err = -EFAULT;
 	else if (place.is_slab)
 		/* shrinking by less than half is not worth a copy */
-		err = size <= place.size && size * 2 > place.size ? 0 : -EBUSY;
+		err = size <= place.size &&
+				      (size * 2 > place.size || cm_class_of(size) == place.block.cls)
+			      ? 0
+			      : -EBUSY;
 	else if (size <= CM_SMALL_MOST)
 		err = -EBUSY;
 	else
@@ -234,11 +237,17 @@ char *comap_heap_strdup(comap_heap *heap, const char *text)
 	return comap_heap_strndup(heap, text, strlen(text));
 }
 
+/* May a call store a ref there? */
+static bool is_cell(const comap_heap *heap, const comap_ref *cell)
+{
+	return cm_is_in_block(&heap->seg, cell, sizeof *cell) || cm_is_root_cell(&heap->seg, cell);
+}
+
 void *comap_heap_malloc_to(comap_heap *heap, size_t size, comap_ref *dst)
 {
 	bool is_zeroed;
 
-	if (!dst || !cm_is_cell(&heap->seg, dst)) {
+	if (!is_cell(heap, dst)) {
 		errno = EINVAL;
 		return NULL;
 	}
@@ -251,7 +260,7 @@ void comap_heap_free_from(comap_heap *heap, comap_ref *src)
 
 	if (!src)
 		return;
-	if (!cm_is_cell(&heap->seg, src)) {
+	if (!is_cell(heap, src)) {
 		report(heap, COMAP_MISUSE_FOREIGN, src);
 		return;
 	}

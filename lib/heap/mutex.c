@@ -18,7 +18,7 @@ static int take(comap_heap *heap, comap_mutex *mutex, uint64_t deadline_ns)
 	uint64_t seen;
 	int got = 0;
 
-	if (!mutex || (uintptr_t)mutex % 8 || !cm_seg_has(seg, cm_off_of(seg, mutex)))
+	if (!cm_is_in_block(seg, mutex, sizeof *mutex))
 		return -EINVAL;
 	seat = cm_seat_enter_own(heap, &got);
 	if (!seat)
@@ -63,7 +63,7 @@ int comap_mutex_unlock(comap_heap *heap, comap_mutex *mutex)
 	struct cm_seat *seat;
 	int err = 0;
 
-	if (!mutex || (uintptr_t)mutex % 8 || !cm_seg_has(&heap->seg, cm_off_of(&heap->seg, mutex)))
+	if (!cm_is_in_block(&heap->seg, mutex, sizeof *mutex))
 		return -EPERM;
 	seat = cm_seat_enter_own(heap, &err);
 	if (!seat)

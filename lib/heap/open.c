@@ -65,7 +65,7 @@ static int read_opts(const struct comap_heap_opts *given, struct comap_heap_opts
 		return refuse(-EINVAL, "opts.mode is more than permission bits");
 	if (o.max_size && (o.max_size < CM_MAX_SIZE_LEAST || o.max_size > CM_MAX_SIZE_MOST))
 		return refuse(-EINVAL, "opts.max_size is below 8 MiB or above 64 TiB");
-	if (o.slots > CM_SLOTS_MAX)
+	if (o.slots >= CM_SLOTS_MAX)
 		return refuse(-EINVAL, "opts.slots is above 65535");
 	o.mode = o.mode ? o.mode : 0600;
 	o.timeout_ns = o.timeout_ns ? o.timeout_ns : DEFAULT_TIMEOUT_NS;
@@ -76,8 +76,9 @@ static int read_opts(const struct comap_heap_opts *given, struct comap_heap_opts
 /* One slot per MiB of ceiling, 16 at least: their address space stays a small part of it. */
 static uint32_t slots_for(uint64_t max_size, uint32_t wanted)
 {
-	return wanted ? (uint32_t)cm_max(wanted, 2)
-		      : (uint32_t)cm_min(cm_max(max_size / CM_MIB, 16), 4096);
+	uint64_t n = wanted ? wanted : cm_min(cm_max(max_size / CM_MIB, 16), 4096);
+
+	return (uint32_t)n + 1; /* the common one is nobody's */
 }
 
 /* ---- creating ------------------------------------------------------------- */
@@ -271,6 +272,8 @@ static int finish(int err, struct comap_heap *heap, comap_heap **ret_heap)
 	return err;
 }
 
+#define TOO_LONG "the name is too long"
+
 static int path_of(const char *name, char *path, size_t size)
 {
 	int n;
@@ -278,7 +281,7 @@ static int path_of(const char *name, char *path, size_t size)
 	if (!name || !*name)
 		return refuse(-EINVAL, "the name is empty");
 	n = snprintf(path, size, "%s%s", strchr(name, '/') ? "" : "/dev/shm/", name);
-	return n < 0 || (size_t)n >= size ? refuse(-EINVAL, "the name is too long") : 0;
+	return n < 0 || (size_t)n >= size ? refuse(-EINVAL, TOO_LONG) : 0;
 }
 
 static int create_named(struct comap_heap *heap, const char *path, const struct comap_heap_opts *o)
@@ -313,6 +316,8 @@ static int open_named(struct comap_heap *heap, const char *path, const struct co
 			err = cm_os_open(path, writable, &heap->seg.backing.fd);
 		if (err == 0)
 			return attach_in(heap, o, true);
+		if (err == -ENAMETOOLONG)
+			return refuse(-EINVAL, TOO_LONG);
 		if (err != -ENOENT || !(o->flags & COMAP_HEAP_CREATE))
 			return because(err);
 		reason = "";
@@ -430,6 +435,8 @@ int comap_heap_reap(comap_heap *heap)
 	if (!seat)
 		return err;
 	err = cm_reap_all(&heap->seg, &seat->self, CM_REAP_ASK_KERNEL | CM_REAP_PATIENT);
+	err += (int)seat->reaped;
+	seat->reaped = 0;
 	cm_seat_leave(heap, seat);
 	return err;
 }

@@ -94,6 +94,15 @@ static uint64_t pages_most(const struct cm_seg *seg)
 	return cm_seg_limit(seg) / CM_ROOT_PAGE_BYTES;
 }
 
+bool cm_is_root_cell(const struct cm_seg *seg, const void *at)
+{
+	/* the first page is no block; the others are */
+	for (unsigned i = 0; i < CM_ROOTS_PER_PAGE; i++)
+		if (at == (const void *)&first_page(seg)->root[i].cell)
+			return true;
+	return false;
+}
+
 static bool has_name(struct cm_root_shm *root, const struct name *name)
 {
 	if (cm_read(&root->state) == CM_ROOT_EMPTY || cm_read(&root->hash) != name->hash)

@@ -19,6 +19,7 @@
 #define LOOK_EVERY 64u /* calls between two looks at a neighbour's life */
 
 static _Thread_local struct cm_seat *seats[CM_HEAPS_MAX];
+static _Thread_local struct cm_seat no_page; /* for a call when there is no memory for a seat */
 static _Thread_local volatile bool is_registering; /* a signal handler must not, too */
 static pthread_key_t key;
 static bool has_key; /* without one, slots of ended threads are reaped instead */
@@ -90,15 +91,15 @@ static int take_slot(struct comap_heap *heap, struct cm_seat *seat)
 {
 	struct cm_seg *seg = &heap->seg;
 	bool is_stale;
-	int err;
+	int err, n;
 
 	/* a fork child may live in another one than its parent */
 	seg->life.pid_namespace = cm_os_pid_namespace();
-	err = cm_life_enter(&seg->life, &seat->self);
+	err = seat == &no_page ? -EAGAIN : cm_life_enter(&seg->life, &seat->self);
 	seat->is_common = false;
 	if (err == 0) {
 		/* newcomers reap: so the dead never fill the directory */
-		(void)cm_reap_all(seg, &seat->self, 0);
+		seat->reaped += (uint32_t)cm_reap_all(seg, &seat->self, 0);
 		return 0;
 	}
 	if (err != -EAGAIN && err != -ENOSPC) /* none free, or no storage for one more */
@@ -108,7 +109,9 @@ static int take_slot(struct comap_heap *heap, struct cm_seat *seat)
 		return err;
 	if (is_stale)
 		cm_reap_self(seg, &seat->self);
-	if (cm_reap_all(seg, &seat->self, CM_REAP_ASK_KERNEL) > 0) {
+	n = cm_reap_all(seg, &seat->self, CM_REAP_ASK_KERNEL);
+	seat->reaped += (uint32_t)n;
+	if (n > 0 && seat != &no_page) {
 		cm_life_leave(&seat->self);
 		return take_slot(heap, seat);
 	}
@@ -121,7 +124,7 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 	struct cm_seat *seat = seats[heap->index];
 	int err;
 
-	if (heap->seg.is_readonly || is_registering || cm_table_is_busy()) {
+	if (heap->seg.is_readonly || is_registering || no_page.is_busy || cm_table_is_busy()) {
 		*ret_err = heap->seg.is_readonly ? -EROFS : -EDEADLK;
 		return NULL;
 	}
@@ -133,8 +136,11 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 		seats[heap->index] = seat;
 		if (seat && has_key)
 			pthread_setspecific(key, seats);
+		if (!seat)
+			seat = &no_page;
 	}
-	err = seat ? take_slot(heap, seat) : -ENOMEM;
+	seat->reaped = 0;
+	err = take_slot(heap, seat);
 	if (err == 0 && !seat->is_common) {
 		cm_table_ref(heap);
 		seat->next_look = seat->self.index;

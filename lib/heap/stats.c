@@ -59,20 +59,15 @@ static int walk_slab(struct comap_heap *heap, unsigned cls, uint64_t unit, void 
 	const struct cm_class *c = &cm_classes[cls];
 	struct cm_seg *seg = &heap->seg;
 	struct walk *walk = arg;
-	uint64_t used;
+	uint64_t off = unit << CM_UNIT_SHIFT;
+	struct cm_block block;
 	int got = 0;
 
-	for (uint32_t w = 0; w * 64 < c->blocks && !got; w++) {
-		used = ~cm_read(&cm_seg_desc(seg, unit)->map[w]);
-		if (c->blocks - w * 64 < 64)
-			used &= cm_mask(0, c->blocks - w * 64);
-		for (; used && !got; used &= used - 1) {
-			uint64_t i = w * 64 + cm_lowest(used);
-
-			got = walk->fn(cm_seg_at(seg, (unit << CM_UNIT_SHIFT) + i * c->size), c->size,
-				       walk->arg);
-		}
-	}
+	/* fn may free: the block, or the last one, and the slab is another's then */
+	for (uint32_t i = 0; i < c->blocks && !got; i++, off += c->size)
+		if (cm_slab_find(seg, off, &block) == 0 && block.cls == cls && block.unit == unit &&
+		    !cm_slab_is_free(seg, &block))
+			got = walk->fn(cm_seg_at(seg, off), c->size, walk->arg);
 	return got;
 }
 
@@ -105,6 +100,8 @@ static int count_slab(struct comap_heap *heap, unsigned cls, uint64_t unit, void
 	c->live += blocks - nfree;
 	s->live_blocks += blocks - nfree;
 	s->live_bytes += (blocks - nfree) * c->block_size;
+	if (nfree)
+		s->largest_free = cm_max(s->largest_free, c->block_size);
 	s->free_bytes += nfree * c->block_size;
 	return 0;
 }
@@ -164,7 +161,7 @@ int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats)
 	for (unsigned c = 0; c < CM_CLASSES; c++)
 		stats->classes[c].block_size = cm_classes[c].size;
 	quota = cm_read(&seg->super->quota);
-	stats->slots = seg->life.nslots;
+	stats->slots = seg->life.nslots - 1; /* the common one is nobody's */
 	stats->max_size = seg->max_size;
 	stats->quota = quota > UINT64_MAX / CM_UNIT ? UINT64_MAX : quota * CM_UNIT;
 	stats->grown = cm_seg_limit(seg);

@@ -17,7 +17,7 @@
 #define CM_SLOT_STRIDE (64 * CM_KIB)
 #define CM_SLOT_COMMIT 4096u  /* bytes of it that have storage */
 #define CM_SLOT_ZERO_AT 4088u /* in each page: bytes that are zero for ever */
-#define CM_SLOTS_MAX 65535u
+#define CM_SLOTS_MAX 65536u
 #define CM_SLOT_COMMON 0u     /* shared by threads that find no slot of their own */
 
 enum { CM_SLOT_FREE = 0, CM_SLOT_LIVE = 1 };

@@ -37,7 +37,8 @@ enum {
 struct cm_log {
 	struct cm_life *life;
 	struct cm_lock_shm *locks;
-	cm_word *limit;    /* no word at or past this offset, or max_size, is ever written */
+	uint64_t first;    /* no word before this offset is ever written: what is fixed */
+	cm_word *limit;    /* nor one at or past this offset, or max_size */
 	uint64_t max_size;
 	cm_word *steals;   /* figures in the superblock */
 	cm_word *damages;

@@ -76,7 +76,7 @@ bool cm_log_is_valid(const struct cm_log *log, struct cm_slot_shm *slot)
 	for (uint32_t i = 0; i < n; i++) {
 		at = cm_read(&redo->pair[i].at);
 		count = at & FILL ? cm_read(&redo->pair[i].value) : 1;
-		if (((at & ~FILL) & 7) || at >= end || count > (end - at) / 8)
+		if (((at & ~FILL) & 7) || at < log->first || at >= end || count > (end - at) / 8)
 			return false;
 		if ((at & FILL) && ++i >= n)
 			return false;

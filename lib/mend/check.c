@@ -73,8 +73,14 @@ static uint64_t held_in(const struct check *c, uint64_t segment)
 	return mask;
 }
 
+/* Does a block's or a slab's descriptor belong to this unit? */
+static bool is_first(uint64_t unit, unsigned mark)
+{
+	return mark == CM_UNIT_RUN || unit % cm_classes[mark - 1].units == 0;
+}
+
 /* What the unit table claims of a split segment: a bit for each unit of a slab or run. */
-static uint64_t claimed_in(struct check *c, uint64_t segment)
+static uint64_t claimed_in(struct check *c, uint64_t segment, uint64_t held)
 {
 	uint64_t claimed = 0, unit, mask;
 	unsigned mark, n;
@@ -95,6 +101,10 @@ static uint64_t claimed_in(struct check *c, uint64_t segment)
 			find(c, unit << CM_UNIT_SHIFT, "the unit table has an unknown mark");
 			continue;
 		}
+		if (is_first(unit, mark) && !(held >> u & 1) &&
+		    cm_read(&cm_seg_desc(c->seg, unit)->kind) != mark && !(held_in(c, segment) >> u & 1) &&
+		    cm_read(&c->seg->units[unit]) == mark)
+			find(c, unit << CM_UNIT_SHIFT, "a block's mark and its descriptor differ");
 		if (n == 0 || u + n > CM_UNITS_PER_SEGMENT) {
 			find(c, unit << CM_UNIT_SHIFT, "a run has an impossible length");
 			continue;
@@ -116,7 +126,7 @@ static void check_split(struct check *c, uint64_t s, struct sums *sums)
 	struct cm_header_shm *h = cm_seg_header(c->seg, s);
 	uint64_t free = cm_read(&h->free), have = cm_read(&h->have);
 	const char *fault = cm_span_fault(c->seg, s);
-	uint64_t held = held_in(c, s), claimed = claimed_in(c, s), off = s << CM_SEGMENT_SHIFT;
+	uint64_t held = held_in(c, s), claimed = claimed_in(c, s, held), off = s << CM_SEGMENT_SHIFT;
 
 	held |= held_in(c, s);
 	if (fault)
@@ -146,7 +156,7 @@ static uint64_t check_run(struct check *c, uint64_t s, uint64_t end, uint64_t en
 	for (uint64_t i = 1; i < n; i++)
 		if (cm_seg_kind(cm_read(&c->seg->segments[s + i])) != CM_SEG_CONT)
 			find(c, (s + i) << CM_SEGMENT_SHIFT, "a run of segments has a gap");
-	sums->used += cm_div_up(pages, CM_PAGES_PER_UNIT);
+	sums->used += cm_whole_units(entry);
 	return n;
 }
 

@@ -146,7 +146,10 @@ int cm_os_grow(struct cm_backing *b, uint64_t size)
 
 void cm_os_probe(struct cm_backing *b)
 {
-	int err = b->fd < 0 ? 0 : fallocate_range(b->fd, FALLOC_FL_KEEP_SIZE, 0, PAGE);
+	/* an empty file past RLIMIT_FSIZE gets a signal for an answer */
+	int err = b->fd < 0 || is_past_rlimit(PAGE)
+			  ? 0
+			  : fallocate_range(b->fd, FALLOC_FL_KEEP_SIZE, 0, PAGE);
 
 	b->no_fallocate = err == -EOPNOTSUPP || err == -ENOSYS;
 }

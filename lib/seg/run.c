@@ -53,7 +53,8 @@ static int alloc_segments(struct cm_seg *seg, const struct cm_self *self, uint64
 	if (err < 0)
 		return err;
 	cm_tx_begin(&seg->log, self, CM_LOCK_NONE, &tx);
-	cm_tx_put(&tx, &seg->segments[segment], cm_seg_entry(CM_SEG_HUGE, 0, pages));
+	cm_tx_put(&tx, &seg->segments[segment],
+		  cm_seg_entry(CM_SEG_HUGE, 0, pages) | (cm_read(&seg->segments[segment]) & CM_SEG_HAVE));
 	cm_tx_put(&tx, &self->slot->hold_at, CM_HOLD_NONE);
 	if (dst)
 		cm_tx_put(&tx, dst, segment << CM_SEGMENT_SHIFT);

@@ -134,7 +134,9 @@ int cm_run_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t off, 
 
 /* ---- whole.c: whole segments --------------------------------------------------- */
 
-/* n neighbouring segments into the caller's hold, marked a block of `pages` pages. */
+/* How many units an entry that is a block, or held, counts for. */
+uint64_t cm_whole_units(uint64_t entry);
+/* n neighbouring segments into the caller's hold, HELD for a block of `pages` pages. */
 int cm_whole_take(struct cm_seg *seg, const struct cm_self *self, uint64_t pages,
 		  uint64_t *ret_segment, bool *ret_is_zeroed);
 /* Turn a free segment into one with units.  -ENOENT: it is free no more. */

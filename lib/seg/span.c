@@ -180,8 +180,10 @@ int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uin
 		if (err == 0 || err == -ENOENT)
 			continue;
 		/* Full: what lies free but punched may yet make room. */
-		if (has_purged || cm_read(cm_span_word(seg, CM_SPAN_DIRTY)) == 0)
+		if (has_purged || cm_read(cm_span_word(seg, CM_SPAN_DIRTY)) == 0) {
+			cm_purge_excess(seg, self);
 			return err;
+		}
 		(void)cm_purge(seg, self, 0);
 		has_purged = true;
 	}

@@ -126,6 +126,7 @@ void cm_super_bind(struct cm_seg *seg, const struct cm_fixed_shm *f)
 	seg->log = (struct cm_log){
 		.life = &seg->life,
 		.locks = seg->locks,
+		.first = sizeof(struct cm_fixed_shm),
 		.limit = &seg->super->limit,
 		.max_size = f->max_size,
 		.steals = &seg->super->steals,

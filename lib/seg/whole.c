@@ -13,8 +13,12 @@
 #include <errno.h>
 #include "seg/seg.h"
 
-static uint64_t units_of(uint64_t pages)
+uint64_t cm_whole_units(uint64_t e)
 {
+	uint64_t pages = cm_seg_pages(e);
+
+	if (e & CM_SEG_HAVE) /* behind the pages there may be storage of a block before */
+		return cm_div_up(pages, CM_PAGES_PER_SEGMENT) * CM_UNITS_PER_SEGMENT;
 	return cm_div_up(pages, CM_PAGES_PER_UNIT);
 }
 
@@ -28,6 +32,7 @@ static bool is_free(uint64_t e)
 struct toll {
 	int64_t used, dirty;
 	bool is_zeroed, is_full;
+	uint64_t entry; /* what they are marked with */
 };
 
 static void add_toll(const struct cm_seg *seg, uint64_t s, struct toll *toll)
@@ -66,12 +71,14 @@ static bool quota_allows(const struct cm_seg *seg, int64_t by)
 static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t s, uint64_t n, uint64_t pages,
 		      struct toll *toll)
 {
-	*toll = (struct toll){.used = (int64_t)units_of(pages), .is_zeroed = true, .is_full = true};
+	*toll = (struct toll){.is_zeroed = true, .is_full = true};
 	for (uint64_t i = 0; i < n; i++)
 		add_toll(seg, s + i, toll);
+	toll->entry = cm_seg_entry(CM_SEG_HELD, 0, pages) | (toll->is_zeroed ? 0 : CM_SEG_HAVE);
+	toll->used += (int64_t)cm_whole_units(toll->entry);
 	if (!quota_allows(seg, toll->used + toll->dirty))
 		return -ENOMEM;
-	cm_tx_put(tx, &seg->segments[s], cm_seg_entry(CM_SEG_HELD, 0, pages));
+	cm_tx_put(tx, &seg->segments[s], toll->entry);
 	if (n > 1)
 		cm_tx_fill(tx, &seg->segments[s + 1], n - 1, CM_SEG_CONT);
 	stage_sums(seg, tx, toll->used, toll->dirty);
@@ -88,7 +95,7 @@ void cm_whole_stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment,
 
 	cm_tx_fill(tx, &seg->segments[segment], n,
 		   cm_seg_entry(CM_SEG_FREE, 0, 0) | CM_SEG_HAVE | (is_full ? CM_SEG_FULL : 0));
-	stage_sums(seg, tx, -(int64_t)units_of(pages), (int64_t)(n * CM_UNITS_PER_SEGMENT));
+	stage_sums(seg, tx, -(int64_t)cm_whole_units(e), (int64_t)(n * CM_UNITS_PER_SEGMENT));
 	cm_tx_put(tx, hint, cm_min(cm_read(hint), segment));
 }
 
@@ -139,8 +146,10 @@ int cm_whole_take(struct cm_seg *seg, const struct cm_self *self, uint64_t pages
 			if (err == 0)
 				continue;
 		}
-		if (has_purged || cm_read(cm_span_word(seg, CM_SPAN_DIRTY)) == 0)
+		if (has_purged || cm_read(cm_span_word(seg, CM_SPAN_DIRTY)) == 0) {
+			cm_purge_excess(seg, self);
 			return err;
+		}
 		(void)cm_purge(seg, self, 0);
 		has_purged = true;
 	}
@@ -180,7 +189,7 @@ int cm_whole_split(struct cm_seg *seg, const struct cm_self *self, uint64_t segm
 	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
 	cm_tx_put(&tx, &seg->segments[segment], cm_seg_entry(CM_SEG_SPLIT, 63, 0));
 	/* its one used unit is the header now */
-	stage_sums(seg, &tx, 0, e & CM_SEG_HAVE ? 63 : 0);
+	stage_sums(seg, &tx, 1 - (int64_t)cm_whole_units(toll.entry), e & CM_SEG_HAVE ? 63 : 0);
 	cm_tx_put(&tx, hint, cm_min(cm_read(hint), segment));
 	cm_hold_stage(&tx, self->slot, CM_HOLD_NONE, 0, 0);
 	cm_tx_commit(&tx);
@@ -216,71 +225,95 @@ int cm_whole_grow(struct cm_seg *seg, const struct cm_self *self, uint64_t n)
 	return err;
 }
 
+/* Give the segments of the block behind its first `keep` back. */
+static void give_tail(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t n, uint64_t keep)
+{
+	uint64_t was = cm_read(&seg->segments[segment]);
+	uint64_t is = cm_seg_entry(CM_SEG_HUGE, 0, keep * CM_PAGES_PER_SEGMENT);
+	cm_word *hint = cm_span_word(seg, CM_SPAN_HINT);
+
+	cm_tx_put(tx, &seg->segments[segment], is);
+	cm_tx_fill(tx, &seg->segments[segment + keep], n - keep,
+		   cm_seg_entry(CM_SEG_FREE, 0, 0) | CM_SEG_HAVE);
+	stage_sums(seg, tx, (int64_t)cm_whole_units(is) - (int64_t)cm_whole_units(was),
+		   (int64_t)((n - keep) * CM_UNITS_PER_SEGMENT));
+	cm_tx_put(tx, hint, cm_min(cm_read(hint), segment + keep));
+	cm_tx_commit(tx);
+}
+
+/* Take what lies behind the block, for it to grow into: free segments, the last of them perhaps
+ * beyond the end of the heap. */
+static int take_behind(struct cm_seg *seg, const struct cm_self *self, uint64_t from, uint64_t n,
+		       struct toll *toll)
+{
+	uint64_t end = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT;
+	struct cm_tx tx;
+	int err = 0;
+
+	for (uint64_t s = from; s < from + n && s < end; s++)
+		if (!is_free(cm_read(&seg->segments[s])))
+			return -EBUSY;
+	if (from + n > end)
+		err = cm_whole_grow(seg, self, from + n - end);
+	if (err < 0)
+		return err;
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+	end = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT;
+	for (uint64_t s = from; s < from + n && !err; s++)
+		err = s < end && is_free(cm_read(&seg->segments[s])) ? 0 : -EBUSY;
+	if (err == 0)
+		err = stage_take(seg, &tx, from, n, n * CM_PAGES_PER_SEGMENT, toll);
+	if (err == 0)
+		cm_tx_commit(&tx);
+	cm_tx_end(&tx);
+	return err;
+}
+
 int cm_whole_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t segment, uint64_t pages)
 {
 	/* bounded: the entry is a neighbour's too */
-	uint64_t had = cm_min(cm_seg_pages(cm_read(&seg->segments[segment])),
+	uint64_t was = cm_read(&seg->segments[segment]), is = cm_seg_entry(CM_SEG_HUGE, 0, pages);
+	uint64_t had = cm_min(cm_seg_pages(was),
 			      (cm_seg_limit(seg) - (segment << CM_SEGMENT_SHIFT)) / CM_PAGE);
 	uint64_t n = cm_div_up(had, CM_PAGES_PER_SEGMENT), want = cm_div_up(pages, CM_PAGES_PER_SEGMENT);
-	uint64_t end = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT;
-	int64_t used_by = (int64_t)units_of(pages) - (int64_t)units_of(had);
-	cm_word *hint = cm_span_word(seg, CM_SPAN_HINT);
-	struct toll toll = {.used = 0};
+	struct toll toll = {.is_zeroed = !(was & CM_SEG_HAVE)};
 	struct cm_tx tx;
 	int err = 0;
 
 	if (want == n && pages <= had)
 		return 0;
-	if (segment + want > end) { /* the last block of the heap may grow with it */
-		for (uint64_t s = segment + n; s < end; s++)
-			if (!is_free(cm_read(&seg->segments[s])))
-				return -EBUSY;
-		err = cm_whole_grow(seg, self, segment + want - end);
-		if (err < 0)
-			return err;
-		end = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT;
-	}
-	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
-	if (want < n) { /* give the tail back, with all it has */
-		pages = want * CM_PAGES_PER_SEGMENT;
-		cm_tx_put(&tx, &seg->segments[segment], cm_seg_entry(CM_SEG_HUGE, 0, pages));
-		cm_tx_fill(&tx, &seg->segments[segment + want], n - want,
-			   cm_seg_entry(CM_SEG_FREE, 0, 0) | CM_SEG_HAVE);
-		stage_sums(seg, &tx, (int64_t)units_of(pages) - (int64_t)units_of(had),
-			   (int64_t)((n - want) * CM_UNITS_PER_SEGMENT));
-		cm_tx_put(&tx, hint, cm_min(cm_read(hint), segment + want));
-		cm_tx_commit(&tx);
+	if (want < n) {
+		cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+		give_tail(seg, &tx, segment, n, want);
 		cm_tx_end(&tx);
 		return 0;
 	}
-	for (uint64_t s = segment + n; s < segment + want && !err; s++)
-		err = s < end && is_free(cm_read(&seg->segments[s])) ? 0 : -EBUSY;
-	if (err == 0 && want > n)
-		err = stage_take(seg, &tx, segment + n, want - n,
-				 (want - n) * CM_PAGES_PER_SEGMENT, &toll);
-	else if (err == 0 && !quota_allows(seg, used_by))
-		err = -ENOMEM;
-	if (err == 0 && want > n)
-		cm_tx_commit(&tx);
-	cm_tx_end(&tx);
-	if (err < 0)
-		return err;
-	err = cm_os_commit(&seg->backing, (segment << CM_SEGMENT_SHIFT) + had * CM_PAGE,
-			   (pages - had) * CM_PAGE);
-	if (err < 0) {
-		if (want > n)
-			cm_span_give_hold(seg, self, self->slot, 0);
-		return err;
+	if (want > n)
+		err = take_behind(seg, self, segment + n, want - n, &toll);
+	is |= toll.is_zeroed ? 0 : CM_SEG_HAVE;
+	if (err == 0)
+		err = cm_os_commit(&seg->backing, (segment << CM_SEGMENT_SHIFT) + had * CM_PAGE,
+				   (pages - had) * CM_PAGE);
+	if (err == 0) {
+		int64_t by = (int64_t)cm_whole_units(is) - (int64_t)cm_whole_units(was);
+
+		cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
+		if (want > n) {
+			by -= (int64_t)((want - n) * CM_UNITS_PER_SEGMENT);
+			cm_tx_put(&tx, &seg->segments[segment + n], CM_SEG_CONT);
+		}
+		err = quota_allows(seg, by) ? 0 : -ENOMEM;
+		if (err == 0) {
+			cm_tx_put(&tx, &seg->segments[segment], is);
+			stage_sums(seg, &tx, by, 0);
+			cm_hold_stage(&tx, self->slot, CM_HOLD_NONE, 0, 0);
+			cm_tx_commit(&tx);
+		}
+		cm_tx_end(&tx);
 	}
-	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
-	cm_tx_put(&tx, &seg->segments[segment], cm_seg_entry(CM_SEG_HUGE, 0, pages));
-	if (want > n) {
-		cm_tx_put(&tx, &seg->segments[segment + n], CM_SEG_CONT);
-		used_by -= (int64_t)((want - n) * CM_UNITS_PER_SEGMENT);
+	if (err < 0 && cm_read(&self->slot->hold_at)) {
+		cm_span_give_hold(seg, self, self->slot, 0);
+		cm_purge_excess(seg, self);
 	}
-	stage_sums(seg, &tx, used_by, 0);
-	cm_hold_stage(&tx, self->slot, CM_HOLD_NONE, 0, 0);
-	cm_tx_commit(&tx);
-	cm_tx_end(&tx);
-	return 0;
+	return err;
 }

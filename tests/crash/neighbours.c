@@ -2,6 +2,7 @@
 #include "crash/neighbours.h"
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -23,6 +24,14 @@ struct thread {
 	struct neighbours *n;
 	unsigned index;
 };
+
+static void on_misuse(comap_heap *heap, enum comap_misuse what, const void *ptr, void *arg)
+{
+	(void)arg;
+	fprintf(stderr, "neighbour: misuse %d of %#llx\n", what,
+		(unsigned long long)comap_heap_ref(heap, ptr).off);
+	abort();
+}
 
 static void *work(void *arg)
 {
@@ -65,6 +74,7 @@ struct neighbours *neighbours_start(int heap_fd)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (comap_heap_open_fd(heap_fd, NULL, &n->heap) < 0)
 			_exit(1);
+		comap_heap_on_misuse(n->heap, on_misuse, NULL);
 		for (unsigned i = 0; i < NEIGHBOUR_THREADS; i++) {
 			thread[i] = (struct thread){n, i};
 			pthread_create(&id, NULL, work, &thread[i]);

@@ -174,11 +174,20 @@ static void look(struct run *run, struct image *last, bool *has_last)
 		neighbours_go(run->neighbours);
 }
 
+static void on_misuse(comap_heap *heap, enum comap_misuse what, const void *ptr, void *arg)
+{
+	(void)arg;
+	fprintf(stderr, "misuse %d of %#llx\n", what, (unsigned long long)comap_heap_ref(heap, ptr).off);
+	_exit(5);
+}
+
 static void child(const struct scenario *s, struct world *w)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (!s->opens_itself && comap_heap_open_fd(w->fd, NULL, &w->heap) < 0)
 		_exit(3);
+	if (w->heap)
+		comap_heap_on_misuse(w->heap, on_misuse, NULL);
 	if (s->prepare)
 		s->prepare(w);
 	ptrace(PTRACE_TRACEME, 0, 0, 0);

@@ -1,0 +1,219 @@
+/* test_reap_reap.c - what a dead thread held goes back, whoever it was on its way to. */
+#include "fixture.h"
+
+struct sums {
+	uint64_t used, live;
+};
+
+static struct sums sums_of(comap_heap *heap)
+{
+	return (struct sums){cm_read(cm_span_word(&heap->seg, CM_SPAN_USED)), fx_live_blocks(heap)};
+}
+
+static int holds_units(void *arg)
+{
+	comap_heap *heap = arg;
+	struct cm_self self = fx_self(heap);
+	struct cm_span span;
+
+	KIN_CHECK(cm_span_take(&heap->seg, &self, 5, 1, 5 * CM_UNIT, &span) == 0);
+	kin_die();
+	return 0;
+}
+
+static int holds_half_a_slab(void *arg)
+{
+	comap_heap *heap = arg;
+	struct cm_self self = fx_self(heap);
+	struct cm_span span;
+
+	KIN_CHECK(cm_span_take(&heap->seg, &self, 8, 8, 8 * CM_UNIT, &span) == 0);
+	cm_write(&cm_seg_desc(&heap->seg, span.unit)->kind, 80);
+	for (unsigned i = 0; i < 5; i++) /* five of its eight marks */
+		cm_write(&heap->seg.units[span.unit + i], 80);
+	kin_die();
+	return 0;
+}
+
+static int holds_segments(void *arg)
+{
+	comap_heap *heap = arg;
+	struct cm_self self = fx_self(heap);
+	uint64_t segment;
+	bool is_zeroed;
+
+	KIN_CHECK(cm_whole_take(&heap->seg, &self, 5000, &segment, &is_zeroed) == 0);
+	kin_die();
+	return 0;
+}
+
+static int holds_what_it_purges(void *arg)
+{
+	comap_heap *heap = arg;
+	struct cm_self self = fx_self(heap);
+	struct cm_tx tx;
+	struct cm_span span;
+
+	/* take units as purge.c does, punch them, and never return them */
+	KIN_CHECK(cm_span_take(&heap->seg, &self, 3, 1, 3 * CM_UNIT, &span) == 0);
+	cm_tx_begin(&heap->seg.log, &self, CM_LOCK_NONE, &tx);
+	KIN_CHECK(cm_os_punch(&heap->seg.backing, span.unit << CM_UNIT_SHIFT, 3 * CM_UNIT) == 0);
+	kin_die();
+	return 0;
+}
+
+static void a_death_gives_back(int (*child)(void *))
+{
+	comap_heap *heap = fx_heap(128 * CM_MIB);
+	void *p = comap_heap_malloc(heap, 100), *q = comap_heap_malloc(heap, 100000);
+	struct sums before, after;
+
+	assert_non_null(p);
+	assert_non_null(q);
+	before = sums_of(heap);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(kin_run(child, heap), -SIGKILL);
+		assert_sound(heap); /* unreaped, too: it is in transit */
+		assert_int_equal(fx_stats(heap).slots_dead, 1);
+		assert_int_equal(comap_heap_reap(heap), 1);
+		assert_int_equal(comap_heap_reap(heap), 0);
+		assert_int_equal(fx_stats(heap).deaths, i + 1);
+		assert_int_equal(fx_stats(heap).slots_dead, 0);
+		after = sums_of(heap);
+		assert_true(after.live == before.live);
+		/* a segment that was split meanwhile has its header */
+		assert_true(after.used == before.used);
+		assert_sound(heap);
+	}
+	fx_close(heap);
+}
+
+static void a_dead_threads_units_go_back(void **state)
+{
+	(void)state;
+	a_death_gives_back(holds_units);
+}
+
+static void a_dead_threads_half_made_slab_goes_back(void **state)
+{
+	(void)state;
+	a_death_gives_back(holds_half_a_slab);
+}
+
+static void a_dead_threads_segments_go_back(void **state)
+{
+	(void)state;
+	a_death_gives_back(holds_segments);
+}
+
+static void a_dead_threads_holes_are_free_units_of_unknown_content(void **state)
+{
+	(void)state;
+	a_death_gives_back(holds_what_it_purges);
+}
+
+static void the_living_are_not_reaped(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+	struct cm_self self = fx_self(heap), other = {0};
+
+	(void)state;
+	assert_int_equal(cm_life_enter(&heap->seg.life, &other), 0);
+	assert_false(cm_reap_slot(&heap->seg, &self, other.index,
+				  CM_REAP_ASK_KERNEL | CM_REAP_PATIENT));
+	assert_false(cm_reap_slot(&heap->seg, &self, self.index,
+				  CM_REAP_ASK_KERNEL | CM_REAP_PATIENT));
+	assert_int_equal(comap_heap_reap(heap), 0);
+	assert_true(cm_read(&other.slot->state) == CM_SLOT_LIVE);
+	cm_life_leave(&other);
+	fx_close(heap);
+}
+
+static int attaches_and_dies(void *arg)
+{
+	KIN_CHECK(comap_heap_malloc(arg, 10) != NULL);
+	kin_die();
+	return 0;
+}
+
+static void a_newcomer_reaps_so_the_dead_never_fill_the_directory(void **state)
+{
+	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
+	comap_heap *heap;
+
+	(void)state;
+	opts.max_size = 64 * CM_MIB;
+	opts.slots = 4;
+	heap = fx_heap_with(&opts);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(kin_run(attaches_and_dies, heap), -SIGKILL);
+	assert_true(fx_stats(heap).deaths >= 16);
+	assert_true(fx_live_blocks(heap) == 20);
+	fx_close(heap);
+}
+
+static void a_damaged_hold_is_passed_over_and_counted(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+	struct cm_seg *seg = &heap->seg;
+	void *p = comap_heap_malloc(heap, 200000);
+	uint64_t segment = cm_off_of(seg, p) >> CM_SEGMENT_SHIFT, unit = cm_off_of(seg, p) >> 16 & 63;
+	const uint64_t bad[][2] = {
+		{cm_hold_at(CM_HOLD_UNITS, 0), 2},
+		{cm_hold_at(CM_HOLD_UNITS, segment), 0},
+		{cm_hold_at(CM_HOLD_UNITS, segment), 1},            /* the header */
+		{cm_hold_at(CM_HOLD_UNITS, segment), 1ull << 60},   /* free already */
+		{cm_hold_at(CM_HOLD_UNITS, segment + 1), 2},        /* beyond the heap's end */
+		{cm_hold_at(CM_HOLD_UNITS, segment) | 1ull << 40, 1ull << unit},
+		{cm_hold_at(CM_HOLD_SEGMENTS, segment), 1},         /* not held: split */
+		{cm_hold_at(CM_HOLD_SEGMENTS, segment), ~0ull},
+		{cm_hold_at(3, segment), 2},
+		{cm_hold_at(255, segment), 2},
+		{~0ull, ~0ull},
+	};
+	struct sums before = sums_of(heap);
+	struct cm_self other = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		assert_int_equal(cm_life_enter(&seg->life, &other), 0);
+		cm_write(&other.slot->hold_at, bad[i][0]);
+		cm_write(&other.slot->hold_what, bad[i][1]);
+		if (cm_hold_is_valid(seg, other.slot))
+			fail_msg("bad hold %u is believed", i);
+		cm_robust_unlock(other.slot, other.raw); /* "LIVE, unlocked" is dead */
+		assert_int_equal(comap_heap_reap(heap), 1);
+		assert_true(cm_read(&seg->super->damages) == i + 1);
+		assert_true(cm_read(&other.slot->hold_at) == 0);
+		assert_true(sums_of(heap).used == before.used);
+	}
+	cm_write(&seg->super->damages, 0);
+	fx_close(heap);
+}
+
+static void a_reap_counts_whom_it_reaped_while_entering(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+
+	(void)state;
+	assert_int_equal(kin_run(attaches_and_dies, heap), -SIGKILL);
+	assert_int_equal(comap_heap_reap(heap), 1); /* our first call of all */
+	assert_int_equal(fx_stats(heap).deaths, 1);
+	fx_close(heap);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		KIN_TEST(a_dead_threads_units_go_back),
+		KIN_TEST(a_dead_threads_half_made_slab_goes_back),
+		KIN_TEST(a_dead_threads_segments_go_back),
+		KIN_TEST(a_dead_threads_holes_are_free_units_of_unknown_content),
+		KIN_TEST(the_living_are_not_reaped),
+		KIN_TEST(a_newcomer_reaps_so_the_dead_never_fill_the_directory),
+		KIN_TEST(a_reap_counts_whom_it_reaped_while_entering),
+		KIN_TEST(a_damaged_hold_is_passed_over_and_counted),
+	};
+
+	return cmocka_run_group_tests_name("reap/reap", tests, NULL, NULL);
+}
