@@ -136,7 +136,10 @@ void comap_free_from(comap_ref *src)
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 
+#define VERSION \
+	TEXT(COMAP_VERSION_MAJOR) "." TEXT(COMAP_VERSION_MINOR) "." TEXT(COMAP_VERSION_PATCH)
+
 const char *comap_version(void)
 {
-	return TEXT(COMAP_VERSION_MAJOR) "." TEXT(COMAP_VERSION_MINOR) "." TEXT(COMAP_VERSION_PATCH);
+	return VERSION;
 }

@@ -18,6 +18,7 @@ static void *alloc(struct comap_heap *heap, size_t size, size_t align, cm_word *
 	uint64_t off = 0;
 	int err = 0;
 
+	*ret_is_zeroed = false;
 	if (size > PTRDIFF_MAX) {
 		errno = ENOMEM;
 		return NULL;

@@ -368,7 +368,8 @@ int comap_heap_open_fd(int fd, const struct comap_heap_opts *opts, comap_heap **
 	if (err < 0)
 		return err;
 	if (o.flags & COMAP_HEAP_CREATE)
-		return finish(refuse(-EINVAL, "COMAP_HEAP_CREATE makes no sense with an fd"), heap, ret_heap);
+		return finish(refuse(-EINVAL, "COMAP_HEAP_CREATE makes no sense with an fd"), heap,
+			      ret_heap);
 	err = cm_os_reopen(fd, !(o.flags & COMAP_HEAP_READONLY), &heap->seg.backing.fd);
 	if (err == -ENOENT || err == -EPERM) {
 		/* No /proc, or no right to open it anew: then we share the sender's open

@@ -387,7 +387,7 @@ static int read_next(const struct cm_seg *seg, void *arg)
 
 int comap_root_next(comap_heap *heap, struct comap_root_iter *iter)
 {
-	struct next next = {.from = iter->pos};
+	struct next next = { .from = iter->pos };
 	int got = read_steadily(heap, read_next, &next);
 
 	if (got == 1)
@@ -504,7 +504,8 @@ int comap_root_once(comap_heap *heap, const char *text,
 		if (turn < 0 || turn == TURN_READY)
 			return turn;
 		if (turn == TURN_OURS)
-			return end_turn(heap, root, init(heap, (comap_ref *)(void *)&root->cell, arg), ret_ref);
+			return end_turn(heap, root,
+					init(heap, (comap_ref *)(void *)&root->cell, arg), ret_ref);
 		if (turn == TURN_WAIT) {
 			waited = cm_os_now_ns() - start;
 			if (waited >= timeout_ns)

@@ -80,8 +80,8 @@ static int walk_run(struct comap_heap *heap, uint64_t off, uint64_t size, void *
 
 int comap_heap_walk(comap_heap *heap, int (*fn)(void *ptr, size_t size, void *arg), void *arg)
 {
-	struct walk walk = {fn, arg};
-	const struct visitor v = {walk_slab, walk_run, &walk};
+	struct walk walk = { fn, arg };
+	const struct visitor v = { walk_slab, walk_run, &walk };
 
 	return visit(heap, &v);
 }
@@ -150,7 +150,7 @@ static void count_slots(const struct cm_seg *seg, struct comap_heap_stats *s)
 
 int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats)
 {
-	const struct visitor v = {count_slab, count_run, stats};
+	const struct visitor v = { count_slab, count_run, stats };
 	struct cm_seg *seg = &heap->seg;
 	uint64_t quota;
 
@@ -182,7 +182,7 @@ int comap_heap_slots(comap_heap *heap, int (*fn)(const struct comap_slot_info *i
 
 	for (uint32_t i = 0; i < cm_life_nused(&seg->life) && !got; i++) {
 		struct cm_slot_shm *slot = cm_life_slot(&seg->life, i);
-		struct comap_slot_info info = {.slot = i};
+		struct comap_slot_info info = { .slot = i };
 		uint64_t ids = cm_read(&slot->ids), comm[2];
 
 		if (cm_load_acquire(&slot->state) != CM_SLOT_LIVE)

@@ -119,7 +119,8 @@ void cm_robust_disown(struct cm_slot_shm *slot, uint32_t tid)
 	uint32_t seen = cm_robust_word(slot);
 
 	if ((seen & FUTEX_TID_MASK) == tid)
-		(void)atomic_compare_exchange_strong(&words(slot)[word_at], &seen, (uint32_t)FUTEX_OWNER_DIED);
+		(void)atomic_compare_exchange_strong(&words(slot)[word_at], &seen,
+						     (uint32_t)FUTEX_OWNER_DIED);
 }
 
 void cm_robust_mark_dead(struct cm_slot_shm *slot)

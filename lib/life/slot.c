@@ -181,7 +181,7 @@ void cm_life_release_dead(struct cm_slot_shm *slot)
 
 int cm_life_enter_common(struct cm_life *life, struct cm_self *ret_self, bool *ret_stale)
 {
-	struct cm_self self = {.index = CM_SLOT_COMMON, .slot = cm_life_slot(life, CM_SLOT_COMMON)};
+	struct cm_self self = { .index = CM_SLOT_COMMON, .slot = cm_life_slot(life, CM_SLOT_COMMON) };
 	uint64_t pause_ns = 1000;
 	int err;
 

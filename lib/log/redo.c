@@ -116,7 +116,7 @@ void cm_tx_begin(struct cm_log *log, const struct cm_self *self, uint32_t lock, 
 	uint64_t seen;
 	int got;
 
-	*tx = (struct cm_tx){.log = log, .self = self, .redo = &self->slot->redo, .lock = lock};
+	*tx = (struct cm_tx){ .log = log, .self = self, .redo = &self->slot->redo, .lock = lock };
 	if (lock == CM_LOCK_NONE)
 		return;
 	for (;;) {

@@ -35,7 +35,7 @@ struct check {
 static void find(struct check *c, uint64_t off, const char *what)
 {
 	if (c->n < KEPT)
-		c->kept[c->n++] = (struct finding){off, what};
+		c->kept[c->n++] = (struct finding){ off, what };
 	c->total++;
 }
 
@@ -96,7 +96,8 @@ static uint64_t claimed_in(struct check *c, uint64_t segment, uint64_t held)
 			c->has_class[mark - 1] = true;
 			n = 1;
 			if (cm_read(&c->seg->units[unit & ~(cm_classes[mark - 1].units - 1ull)]) != mark)
-				find(c, unit << CM_UNIT_SHIFT, "a unit of a slab whose first unit is something else");
+				find(c, unit << CM_UNIT_SHIFT,
+				     "a unit of a slab whose first unit is something else");
 		} else {
 			find(c, unit << CM_UNIT_SHIFT, "the unit table has an unknown mark");
 			continue;
@@ -207,7 +208,8 @@ static uint64_t check_list(struct check *c, unsigned cls)
 
 	for (; unit; unit = link >> 32) {
 		if (!cm_slab_begins(c->seg, cls, unit) || ++n > most) {
-			find(c, unit << CM_UNIT_SHIFT, "a bin's list leads to what is no slab of its class");
+			find(c, unit << CM_UNIT_SHIFT,
+			     "a bin's list leads to what is no slab of its class");
 			return n;
 		}
 		link = cm_read(&cm_seg_desc(c->seg, unit)->link);
@@ -310,7 +312,7 @@ static void tell(struct check *c, void (*fn)(uint64_t offset, const char *what, 
 int comap_heap_check(comap_heap *heap, void (*fn)(uint64_t offset, const char *what, void *arg),
 		     void *arg)
 {
-	struct check c = {.heap = heap, .seg = &heap->seg};
+	struct check c = { .heap = heap, .seg = &heap->seg };
 	int err = 0;
 
 	if (!heap->seg.is_readonly) {

@@ -71,7 +71,7 @@ static bool quota_allows(const struct cm_seg *seg, int64_t by)
 static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t s, uint64_t n, uint64_t pages,
 		      struct toll *toll)
 {
-	*toll = (struct toll){.is_zeroed = true, .is_full = true};
+	*toll = (struct toll){ .is_zeroed = true, .is_full = true };
 	for (uint64_t i = 0; i < n; i++)
 		add_toll(seg, s + i, toll);
 	toll->entry = cm_seg_entry(CM_SEG_HELD, 0, pages) | (toll->is_zeroed ? 0 : CM_SEG_HAVE);
@@ -209,7 +209,8 @@ int cm_whole_grow(struct cm_seg *seg, const struct cm_self *self, uint64_t n)
 	err = cm_os_commit_shared(&seg->backing, seg->units_off + (limit >> CM_UNIT_SHIFT),
 				  n * CM_UNITS_PER_SEGMENT, CM_TABLE_ZERO_AT);
 	if (err == 0)
-		err = cm_os_commit_shared(&seg->backing, seg->segments_off + (limit >> CM_SEGMENT_SHIFT) * 8,
+		err = cm_os_commit_shared(&seg->backing,
+					  seg->segments_off + (limit >> CM_SEGMENT_SHIFT) * 8,
 					  n * 8, CM_SEGTAB_ZERO_AT);
 	if (err < 0)
 		return err;
@@ -276,7 +277,7 @@ int cm_whole_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t seg
 	uint64_t had = cm_min(cm_seg_pages(was),
 			      (cm_seg_limit(seg) - (segment << CM_SEGMENT_SHIFT)) / CM_PAGE);
 	uint64_t n = cm_div_up(had, CM_PAGES_PER_SEGMENT), want = cm_div_up(pages, CM_PAGES_PER_SEGMENT);
-	struct toll toll = {.is_zeroed = !(was & CM_SEG_HAVE)};
+	struct toll toll = { .is_zeroed = !(was & CM_SEG_HAVE) };
 	struct cm_tx tx;
 	int err = 0;
 

@@ -72,7 +72,7 @@ static bool is_root_page(comap_heap *heap, uint64_t off)
 	uint64_t at = roots_of(heap)->next;
 
 	while (at && at != off)
-		at = ((struct cm_root_page_shm *)comap_heap_at(heap, (comap_ref){at}))->next;
+		at = ((struct cm_root_page_shm *)comap_heap_at(heap, (comap_ref){ at }))->next;
 	return at == off || roots_of(heap)->spare == off;
 }
 
@@ -88,7 +88,8 @@ static const char *gather(comap_heap *heap, struct journal *const *journals, uns
 		for (unsigned i = 0; i < journals[j]->n; i++)
 			know(k, journals[j]->off[i]);
 		for (unsigned i = 0; i < journals[j]->ncells; i++) {
-			comap_ref ref = *(comap_ref *)comap_heap_at(heap, (comap_ref){journals[j]->cell[i]});
+			comap_ref ref = *(comap_ref *)comap_heap_at(
+				heap, (comap_ref){ journals[j]->cell[i] });
 
 			if (ref.off == 0)
 				continue;
@@ -101,7 +102,7 @@ static const char *gather(comap_heap *heap, struct journal *const *journals, uns
 		know(k, roots->spare);
 	for (uint64_t at = roots->next; at;) {
 		know(k, at);
-		at = ((struct cm_root_page_shm *)comap_heap_at(heap, (comap_ref){at}))->next;
+		at = ((struct cm_root_page_shm *)comap_heap_at(heap, (comap_ref){ at }))->next;
 	}
 	qsort(k->off, k->n, sizeof k->off[0], by_offset);
 	for (unsigned i = 0; i < k->n; i++)
@@ -131,14 +132,14 @@ static const char *count(comap_heap *heap, struct journal *const *journals, unsi
 /* A block about to be freed, or moved, when its owner died: still live, and still its owner's? */
 static bool doubt_is_live(comap_heap *heap, const struct journal *j)
 {
-	return j->doubt && comap_heap_at_checked(heap, (comap_ref){j->doubt}, 1);
+	return j->doubt && comap_heap_at_checked(heap, (comap_ref){ j->doubt }, 1);
 }
 
 static const char *contents(comap_heap *heap, struct journal *const *journals, unsigned n)
 {
 	for (unsigned j = 0; j < n; j++)
 		for (unsigned i = 0; i < journals[j]->n; i++) {
-			comap_ref ref = {journals[j]->off[i]};
+			comap_ref ref = { journals[j]->off[i] };
 
 			if (!comap_heap_at_checked(heap, ref, journals[j]->size[i]))
 				FAIL("block %#llx is smaller than %llu", (unsigned long long)ref.off,
@@ -152,7 +153,8 @@ static const char *contents(comap_heap *heap, struct journal *const *journals, u
 /* A bit of everything, given back at once. */
 static const char *work(comap_heap *heap)
 {
-	static const size_t sizes[] = {1, 24, 64, 100, 1000, 4096, 5000, 40000, 65536, 200000, 1 << 20, 5 << 20};
+	static const size_t sizes[] = { 1,    24,    64,    100,    1000,    4096,
+					5000, 40000, 65536, 200000, 1 << 20, 5 << 20 };
 	void *p[sizeof sizes / sizeof sizes[0]] = {0};
 	comap_ref ref;
 	int err;
@@ -191,7 +193,7 @@ static const char *empty(comap_heap *heap, struct journal *const *journals, unsi
 		if (is_root_page(heap, k.off[i]))
 			roots++;
 		else
-			comap_heap_free(heap, comap_heap_at(heap, (comap_ref){k.off[i]}));
+			comap_heap_free(heap, comap_heap_at(heap, (comap_ref){ k.off[i] }));
 	}
 	comap_heap_trim(heap);
 	comap_heap_get_stats(heap, &stats);
@@ -215,7 +217,7 @@ const char *judge(int fd, enum way way, const struct scenario *s, struct journal
 	char path[64];
 
 	if (way != WAY_ALONE) {
-		struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+		struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1 };
 
 		/* somebody else is attached */
 		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -242,7 +244,7 @@ const char *judge(int fd, enum way way, const struct scenario *s, struct journal
 		wrong = count(heap, journals, njournals, ret_leaked);
 	if (!wrong && s->keeps_doubt && doubt_is_live(heap, journals[0])) {
 		*ret_leaked -= 1;
-		comap_heap_free(heap, comap_heap_at(heap, (comap_ref){journals[0]->doubt}));
+		comap_heap_free(heap, comap_heap_at(heap, (comap_ref){ journals[0]->doubt }));
 	}
 	if (!wrong)
 		wrong = contents(heap, journals, njournals);

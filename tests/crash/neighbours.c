@@ -35,9 +35,9 @@ static void on_misuse(comap_heap *heap, enum comap_misuse what, const void *ptr,
 
 static void *work(void *arg)
 {
-	static const size_t sizes[] = {16, 64, 64, 64, 200, 1000, 8192, 30000, 100000};
+	static const size_t sizes[] = { 16, 64, 64, 64, 200, 1000, 8192, 30000, 100000 };
 	const struct thread *t = arg;
-	struct world w = {.heap = t->n->heap, .journal = &t->n->journal[t->index]};
+	struct world w = { .heap = t->n->heap, .journal = &t->n->journal[t->index] };
 	unsigned seed = 7 + t->index;
 	void *p[KEPT] = {0};
 
@@ -64,7 +64,8 @@ static void *work(void *arg)
 
 struct neighbours *neighbours_start(int heap_fd)
 {
-	struct neighbours *n = mmap(NULL, sizeof *n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct neighbours *n =
+		mmap(NULL, sizeof *n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct thread thread[NEIGHBOUR_THREADS];
 	pthread_t id;
 	pid_t pid;
@@ -76,7 +77,7 @@ struct neighbours *neighbours_start(int heap_fd)
 			_exit(1);
 		comap_heap_on_misuse(n->heap, on_misuse, NULL);
 		for (unsigned i = 0; i < NEIGHBOUR_THREADS; i++) {
-			thread[i] = (struct thread){n, i};
+			thread[i] = (struct thread){ n, i };
 			pthread_create(&id, NULL, work, &thread[i]);
 		}
 		for (;;)

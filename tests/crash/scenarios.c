@@ -30,7 +30,7 @@ static void stock(struct world *w, unsigned n, size_t size)
 
 static void *block(struct world *w, unsigned i)
 {
-	return comap_heap_at(w->heap, (comap_ref){w->journal->off[i]});
+	return comap_heap_at(w->heap, (comap_ref){ w->journal->off[i] });
 }
 
 /* ---- malloc and friends --------------------------------------------------------- */
@@ -76,7 +76,7 @@ static void step_full(struct world *w)
 
 static void step_calloc(struct world *w)
 {
-	static const size_t sizes[] = {60, 900};
+	static const size_t sizes[] = { 60, 900 };
 
 	for (unsigned i = 0; i < 2; i++) {
 		unsigned char *p = comap_heap_calloc(w->heap, 1, sizes[i]);
@@ -161,7 +161,7 @@ static void step_realloc_moving(struct world *w)
 
 static void step_aligned(struct world *w)
 {
-	static const size_t aligns[] = {256, 4096, 65536, 1 << 17, 1 << 21, 1 << 22};
+	static const size_t aligns[] = { 256, 4096, 65536, 1 << 17, 1 << 21, 1 << 22 };
 
 	for (unsigned i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
 		void *p = comap_heap_aligned_alloc(w->heap, aligns[i], 100);
@@ -192,7 +192,7 @@ static void step_large_segments(struct world *w)
 
 static void step_new_slab(struct world *w)
 {
-	static const size_t sizes[] = {16, 100, 3328, 6600, 20000};
+	static const size_t sizes[] = { 16, 100, 3328, 6600, 20000 };
 
 	for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
 		get(w, sizes[i]);
@@ -213,7 +213,7 @@ static void step_slab_emptied(struct world *w)
 	for (unsigned i = 0; i < 8; i++)
 		put(w, p[i]);
 	for (unsigned i = 0; i < 8; i++)
-		p[i] = comap_heap_at(w->heap, (comap_ref){w->journal->off[w->journal->n - 1 - i]});
+		p[i] = comap_heap_at(w->heap, (comap_ref){ w->journal->off[w->journal->n - 1 - i] });
 	for (unsigned i = 0; i < 8; i++)
 		put(w, p[i]);
 }
@@ -272,11 +272,11 @@ static void cells(struct world *w)
 	stock(w, 7, 8192);
 }
 
-static const size_t cell_sizes[CELLS] = {64, 64, 8192, 8192, 200000, 5 << 20};
+static const size_t cell_sizes[CELLS] = { 64, 64, 8192, 8192, 200000, 5 << 20 };
 
 static comap_ref *cell(struct world *w, unsigned i)
 {
-	return comap_heap_at(w->heap, (comap_ref){w->journal->cell[i]});
+	return comap_heap_at(w->heap, (comap_ref){ w->journal->cell[i] });
 }
 
 static void step_malloc_to(struct world *w)
@@ -303,7 +303,7 @@ static void step_free_from(struct world *w)
 /* What "it" may refer to: note[0] before the call, note[1] after; 1: it is not there. */
 static const char *verify_root(comap_heap *heap, const struct journal *j)
 {
-	comap_ref ref = {1};
+	comap_ref ref = { 1 };
 	int err = comap_root_get(heap, "it", &ref);
 
 	if (err < 0 && ref.off != 1)
@@ -329,10 +329,10 @@ static void step_root_set(struct world *w)
 	struct journal *j = w->journal;
 
 	expect_root(w, 1, j->off[0]);
-	if (comap_root_set(w->heap, "it", (comap_ref){j->off[0]}) < 0)
+	if (comap_root_set(w->heap, "it", (comap_ref){ j->off[0] }) < 0)
 		abort();
 	expect_root(w, j->off[0], j->off[1]);
-	if (comap_root_set(w->heap, "it", (comap_ref){j->off[1]}) < 0)
+	if (comap_root_set(w->heap, "it", (comap_ref){ j->off[1] }) < 0)
 		abort();
 	expect_root(w, j->off[1], j->off[1]);
 }
@@ -341,7 +341,7 @@ static void one_root(struct world *w)
 {
 	stock(w, 3, 64);
 	expect_root(w, w->journal->off[0], w->journal->off[0]);
-	comap_root_set(w->heap, "it", (comap_ref){w->journal->off[0]});
+	comap_root_set(w->heap, "it", (comap_ref){ w->journal->off[0] });
 }
 
 static void step_root_delete(struct world *w)
@@ -440,7 +440,7 @@ static void step_mutex(struct world *w)
 
 static const char *verify_mutex(comap_heap *heap, const struct journal *j)
 {
-	comap_mutex *m = comap_heap_at(heap, (comap_ref){j->hot});
+	comap_mutex *m = comap_heap_at(heap, (comap_ref){ j->hot });
 	int got = comap_mutex_lock_for(heap, m, 2000000000);
 
 	if (got != 0 && (got != -130 /* EOWNERDEAD */ || !j->note[0]))
@@ -550,7 +550,11 @@ const struct scenario scenarios[] = {
 	{ .name = "calloc", .prepare = some_blocks, .step = step_calloc, .may_leak = 1 },
 	{ .name = "realloc_in_place", .prepare = one_run, .step = step_realloc_in_place },
 	{ .name = "realloc_huge", .prepare = one_huge, .step = step_realloc_huge },
-	{ .name = "realloc_moving", .prepare = one_run, .step = step_realloc_moving, .may_leak = 1, .keeps_doubt = true },
+	{ .name = "realloc_moving",
+	  .prepare = one_run,
+	  .step = step_realloc_moving,
+	  .may_leak = 1,
+	  .keeps_doubt = true },
 	{ .name = "aligned", .prepare = some_blocks, .step = step_aligned, .may_leak = 1 },
 	{ .name = "large_units", .prepare = some_blocks, .step = step_large_units, .may_leak = 1 },
 	{ .name = "large_segments", .prepare = some_blocks, .step = step_large_segments, .may_leak = 1 },
@@ -564,7 +568,11 @@ const struct scenario scenarios[] = {
 	{ .name = "root_set", .prepare = no_root, .step = step_root_set, .verify = verify_root },
 	{ .name = "root_page", .prepare = many_roots, .step = step_root_set, .verify = verify_root },
 	{ .name = "root_delete", .prepare = one_root, .step = step_root_delete, .verify = verify_root },
-	{ .name = "root_once", .prepare = some_blocks, .step = step_root_once, .verify = verify_once, .may_leak = 1 },
+	{ .name = "root_once",
+	  .prepare = some_blocks,
+	  .step = step_root_once,
+	  .verify = verify_once,
+	  .may_leak = 1 },
 	{ .name = "mutex", .prepare = a_mutex, .step = step_mutex, .verify = verify_mutex },
 	{ .name = "slot_register", .step = step_first_call, .may_leak = 1 },
 	{ .name = "slot_release", .prepare = some_blocks, .step = step_detach },
@@ -573,6 +581,10 @@ const struct scenario scenarios[] = {
 	{ .name = "detach", .prepare = some_blocks, .step = step_close },
 	{ .name = "exit", .prepare = some_blocks, .step = step_exit, .goes_on = true },
 	{ .name = "create", .step = step_create, .may_leak = 1, .opens_itself = true, .is_named = true },
-	{ .name = "neighbours", .prepare = cells, .step = step_beside_others, .may_leak = 1, .has_neighbours = true },
+	{ .name = "neighbours",
+	  .prepare = cells,
+	  .step = step_beside_others,
+	  .may_leak = 1,
+	  .has_neighbours = true },
 };
 const unsigned nscenarios = sizeof scenarios / sizeof scenarios[0];

@@ -105,7 +105,7 @@ static void keep_seed(struct run *run, const struct image *image, uint64_t signa
 
 static void judge_image(struct run *run, const struct image *image)
 {
-	struct journal *journals[1 + NEIGHBOUR_THREADS] = {run->world.journal};
+	struct journal *journals[1 + NEIGHBOUR_THREADS] = { run->world.journal };
 	unsigned n = 1, leaked, may_leak = run->scenario->may_leak;
 	struct tally *t = &run->tally;
 
@@ -121,8 +121,7 @@ static void judge_image(struct run *run, const struct image *image)
 		const char *wrong;
 
 		mark_dead(fd, run->dead, run->ndead);
-		if (way == WAY_REAP && run->keeps_seeds)
-			{
+		if (way == WAY_REAP && run->keeps_seeds) {
 			bool has_locks;
 			uint64_t signature = image_signature(fd, &has_locks);
 
@@ -134,8 +133,8 @@ static void judge_image(struct run *run, const struct image *image)
 		if (!wrong && leaked > may_leak)
 			wrong = "too much is leaked";
 		if (wrong && t->inconsistent++ < SHOWN)
-			printf("  %s: point %lu, way %d: %s (leaked %u)\n", run->scenario->name, t->points, way,
-			       wrong, leaked);
+			printf("  %s: point %lu, way %d: %s (leaked %u)\n", run->scenario->name,
+			       t->points, way, wrong, leaked);
 		if (wrong)
 			break;
 	}
@@ -211,7 +210,8 @@ static void step(struct run *run)
 	if (pid == 0)
 		child(run->scenario, w);
 	if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status)) {
-		fprintf(stderr, "%s: the scenario ended before it began (%#x)\n", run->scenario->name, status);
+		fprintf(stderr, "%s: the scenario ended before it began (%#x)\n",
+			run->scenario->name, status);
 		exit(2);
 	}
 	run->dead[run->ndead++] = pid;
@@ -303,7 +303,7 @@ static void reap_it(struct world *w)
 /* Meets the locks of the dead in a malloc of its own, before anybody reaped. */
 static void steal_it(struct world *w)
 {
-	static const size_t sizes[] = {64, 200000};
+	static const size_t sizes[] = { 64, 200000 };
 
 	for (unsigned i = 0; i < 2; i++)
 		comap_heap_free(w->heap, comap_heap_malloc(w->heap, sizes[i]));
@@ -319,7 +319,7 @@ static void open_it(struct world *w)
 static void second_level(const struct run *first, void (*act)(struct world *w), struct tally *total)
 {
 	struct scenario s = *first->scenario;
-	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1 };
 
 	s.prepare = NULL;
 	s.step = act;
@@ -328,7 +328,7 @@ static void second_level(const struct run *first, void (*act)(struct world *w), 
 	s.is_named = s.has_neighbours = s.goes_on = false;
 	for (unsigned i = 0; i < first->nseeds; i++) {
 		const struct seed *seed = &first->seeds[i];
-		struct run run = {.scenario = &s, .ndead = seed->ndead, .in_turn = true};
+		struct run run = { .scenario = &s, .ndead = seed->ndead, .in_turn = true };
 
 		if (act == steal_it && !seed->has_locks)
 			continue;
@@ -385,7 +385,7 @@ int main(int argc, char **argv)
 			return c == 'l' ? 0 : 2;
 	}
 	for (unsigned i = 0; i < nscenarios; i++) {
-		struct run run = {.scenario = &scenarios[i]};
+		struct run run = { .scenario = &scenarios[i] };
 
 		if (!is_wanted(scenarios[i].name, argv + optind))
 			continue;

@@ -50,7 +50,7 @@ struct scenario {
 	bool keeps_doubt;   /* what the journal doubts is its owner's if it is live: realloc */
 	bool opens_itself;  /* world.heap is NULL at first */
 	bool is_named;      /* the heap appears at world.path while it is stepped */
-	bool has_neighbours;/* two threads of another process work on the heap meanwhile */
+	bool has_neighbours; /* two threads of another process work on the heap meanwhile */
 	uint32_t slots;     /* of the heap; 0: 16 */
 	bool goes_on;       /* after `done` the child must end by itself: its exit is stepped, too */
 };
