@@ -87,7 +87,8 @@ struct comap_heap_opts {
  * to come.
  *
  * Returns 0, or:
- *   -EINVAL           name empty or too long, unknown flag, EXCL without CREATE,
+ *   -EINVAL           name empty or too long, opts.size not set, unknown flag, EXCL
+ *                     without CREATE, READONLY with CREATE, more than permission bits,
  *                     max_size below 8 MiB or above 64 TiB, slots above 65535, or too
  *                     many for max_size
  *   -E2BIG            opts is of a newer comap and sets a field unknown here
@@ -104,7 +105,8 @@ struct comap_heap_opts {
  *   -EBUSY            a neighbour was repairing it for longer than timeout_ns
  *   -ENOMEM           the kernel refused a mapping of max_size (see ulimit -v)
  *   -ENOSPC           the storage is full, or RLIMIT_FSIZE too low
- *   -EMFILE, -ENFILE, -EIO   as open(2)
+ *   -EMFILE           64 heaps are open in this process, or as open(2)
+ *   -ENOTDIR, -ELOOP, -ENFILE, -EIO and others   as open(2)
  * A file that is refused is left as it was.  comap_heap_open_reason() says more.
  */
 COMAP_API int comap_heap_open(const char *name, const struct comap_heap_opts *opts,
@@ -162,7 +164,8 @@ COMAP_API int comap_heap_fd(const comap_heap *heap);
  *   ENOMEM   the ceiling or the quota is reached, or the size is impossible
  *   ENOSPC   the storage under the heap is full; the heap is whole, and goes on
  *            when there is space again
- *   EINVAL   alignment no power of two, or above 4 MiB
+ *   EINVAL   alignment no power of two, or above 4 MiB; realloc: ptr is no block
+ *            (reported as free would)
  *   EROFS    the heap is attached read-only
  *   EDEADLK  called from a signal handler that interrupted comap
  *   EUCLEAN  the heap's tables are damaged
@@ -170,7 +173,8 @@ COMAP_API int comap_heap_fd(const comap_heap *heap);
  * free keeps errno and cannot fail: a pointer that is not a live block of this
  * heap is reported (see comap_heap_on_misuse) and ignored.
  *
- * After a death: at most the one block in flight is lost.
+ * After a death: at most the one block in flight is lost.  A ref you keep to what
+ * you were freeing, or moving with realloc, may then refer to nothing.
  */
 COMAP_API void *comap_heap_malloc(comap_heap *heap, size_t size);
 COMAP_API void *comap_heap_calloc(comap_heap *heap, size_t count, size_t size);
@@ -179,7 +183,7 @@ COMAP_API void *comap_heap_reallocarray(comap_heap *heap, void *ptr, size_t coun
 COMAP_API void comap_heap_free(comap_heap *heap, void *ptr);
 COMAP_API void *comap_heap_aligned_alloc(comap_heap *heap, size_t align, size_t size);
 COMAP_API void *comap_heap_memalign(comap_heap *heap, size_t align, size_t size);
-/* 0, EINVAL or ENOMEM or ENOSPC, positive, as posix_memalign(3); errno is kept. */
+/* 0, or one of these errors, positive, as posix_memalign(3); errno is kept. */
 COMAP_API int comap_heap_posix_memalign(comap_heap *heap, void **ret_ptr, size_t align, size_t size);
 /* How many bytes of the block you may use: at least what you asked for. */
 COMAP_API size_t comap_heap_usable_size(comap_heap *heap, const void *ptr);
@@ -206,22 +210,25 @@ COMAP_API void comap_heap_free_from(comap_heap *heap, comap_ref *src);
 /* ---- who died --------------------------------------------------------- */
 
 /*
- * Finish what dead neighbours began and give back what they held.  Every slow
- * path does this by itself for the dead it meets; call it when you learn of a
+ * Finish what dead neighbours began and give back what they held.  This happens by
+ * itself, sooner or later: newcomers, comap_mutex and comap_root_once reap, and every
+ * 64th call looks at one neighbour; who takes a lock from the dead finishes what was
+ * changed under it.  Call it when you learn of a
  * death (SIGCHLD) and your protocol has cells the dead may have been
- * publishing.  Returns how many slots of dead threads were reaped, or -EROFS,
- * -EDEADLK, -EAGAIN.  Time: what the dead held, never the size of the heap.
+ * publishing.  Returns how many slots of dead threads were reaped, or -EROFS or
+ * -EDEADLK.  Time: what the dead held, never the size of the heap.
  */
 COMAP_API int comap_heap_reap(comap_heap *heap);
 
 /* ---- memory goes back -------------------------------------------------- */
 
-/* Give every free page back to the system now.  Returns 0 or -errno of the
- * first hole punch that failed (-EOPNOTSUPP: this storage cannot). */
+/* Give every free page back to the system now.  Returns 0, -EROFS, -EDEADLK, or the
+ * error of the first hole punch that failed (-EOPNOTSUPP: this storage cannot). */
 COMAP_API int comap_heap_trim(comap_heap *heap);
 
-/* Change the quota in bytes, for everybody; 0: no limit.  A quota below what is
- * in use stops growth and frees nothing.  Returns 0, -EROFS, -EDEADLK or -EAGAIN. */
+/* Change the quota in bytes, for everybody; 0: no limit; counted in units of 64 KiB,
+ * rounded down.  A quota below what is in use stops growth and frees nothing.  Returns
+ * 0, -EROFS or -EDEADLK. */
 COMAP_API int comap_heap_set_quota(comap_heap *heap, uint64_t quota);
 
 /* ---- seeing what is there ----------------------------------------------- */
@@ -290,9 +297,9 @@ COMAP_API int comap_heap_walk(comap_heap *heap, int (*fn)(void *ptr, size_t size
 			      void *arg);
 
 /*
- * Verify every invariant of the heap's tables.  For each thing that is wrong fn
- * (may be NULL) gets the offset and a sentence.  Returns 0 when all is well,
- * -EUCLEAN when not, or -EDEADLK, -EAGAIN.  Others wait for the locks it
+ * Verify every invariant of the heap's tables.  For each thing that is wrong, up to
+ * the 64th, fn (may be NULL) gets the offset and a sentence.  Returns 0 when all is
+ * well, -EUCLEAN when not, or -EDEADLK.  Others wait for the locks it
  * holds one at a time; fn runs with no lock held.  A read-only handle checks
  * without locks: then be the only one.
  */

@@ -10,7 +10,7 @@
  *
  * Common errors: -EINVAL the name is empty, longer than 63 bytes or not UTF-8;
  * -EROFS read-only handle; -EDEADLK called from a signal handler that
- * interrupted comap; -EAGAIN no slot; -EUCLEAN the heap's tables are damaged.
+ * interrupted comap; -EUCLEAN the heap's tables are damaged.
  */
 #ifndef COMAP_ROOT_H
 #define COMAP_ROOT_H

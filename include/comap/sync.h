@@ -45,7 +45,7 @@ COMAP_API int comap_mutex_lock(comap_heap *heap, comap_mutex *mutex);
 COMAP_API int comap_mutex_trylock(comap_heap *heap, comap_mutex *mutex);
 COMAP_API int comap_mutex_lock_for(comap_heap *heap, comap_mutex *mutex, uint64_t timeout_ns);
 
-/* Returns 0, or -EPERM: you do not hold it. */
+/* Returns 0; -EPERM: you do not hold it; -EDEADLK: a signal handler interrupted comap. */
 COMAP_API int comap_mutex_unlock(comap_heap *heap, comap_mutex *mutex);
 
 #ifdef __cplusplus

@@ -11,8 +11,8 @@
  *
  * Words that others act on while the owner lives need more:
  *
- *   cm_load_acquire pairs with cm_store_release, cm_cas_acquire with
- *   cm_swap_release; each use says which function it pairs with.
+ *   cm_load_acquire pairs with cm_store_release, cm_cas_ordered (acquire and
+ *   release) with cm_swap_release; each use says which function it pairs with.
  *
  * A plain access to a shared word is a bug, also where it would work today.
  */
@@ -41,9 +41,9 @@ _Static_assert(sizeof(cm_word) == 8 && sizeof(cm_half) == 4 && sizeof(cm_byte) =
 /* The compiler keeps what stands above it above, and below below. */
 #define cm_order() atomic_signal_fence(memory_order_seq_cst)
 
-static inline bool cm_cas_acquire(cm_word *word, uint64_t expected, uint64_t wanted)
+static inline bool cm_cas_ordered(cm_word *word, uint64_t expected, uint64_t wanted)
 {
-	return atomic_compare_exchange_strong_explicit(word, &expected, wanted, memory_order_acquire,
+	return atomic_compare_exchange_strong_explicit(word, &expected, wanted, memory_order_acq_rel,
 						       memory_order_relaxed);
 }
 

@@ -71,6 +71,9 @@ int cm_block_free(struct cm_seg *seg, const struct cm_self *self, uint64_t off, 
 bool cm_is_in_block(const struct cm_seg *seg, const void *at, uint64_t size);
 /* Is it the cell of a root, for its initialiser?  root.c */
 bool cm_is_root_cell(const struct cm_seg *seg, const void *at);
+/* Is the block at off one of the heap's own pages of roots?  And how many are there? */
+bool cm_is_root_page(const struct cm_seg *seg, uint64_t off);
+uint64_t cm_root_pages(const struct cm_seg *seg);
 static inline uint64_t cm_off_of(const struct cm_seg *seg, const void *ptr)
 {
 	return (uint64_t)((const char *)ptr - seg->base);

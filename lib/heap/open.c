@@ -312,6 +312,7 @@ static int open_named(struct comap_heap *heap, const char *path, const struct co
 
 	/* Somebody may create it, or remove it, between our two looks. */
 	for (int tries = 0; tries < 100; tries++) {
+		reason = "";
 		if (!(o->flags & COMAP_HEAP_EXCL))
 			err = cm_os_open(path, writable, &heap->seg.backing.fd);
 		if (err == 0)
@@ -320,7 +321,6 @@ static int open_named(struct comap_heap *heap, const char *path, const struct co
 			return refuse(-EINVAL, TOO_LONG);
 		if (err != -ENOENT || !(o->flags & COMAP_HEAP_CREATE))
 			return because(err);
-		reason = "";
 		err = create_named(heap, path, o);
 		if (err != -EEXIST || (o->flags & COMAP_HEAP_EXCL))
 			return err;

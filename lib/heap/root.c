@@ -103,6 +103,29 @@ bool cm_is_root_cell(const struct cm_seg *seg, const void *at)
 	return false;
 }
 
+bool cm_is_root_page(const struct cm_seg *seg, uint64_t off)
+{
+	struct cm_root_page_shm *page = first_page(seg);
+	uint64_t left = pages_most(seg);
+
+	if (off == cm_read(&page->spare))
+		return true;
+	for (; left && (page = next_page(seg, page)); left--)
+		if (cm_off_of(seg, page) == off)
+			return true;
+	return false;
+}
+
+uint64_t cm_root_pages(const struct cm_seg *seg)
+{
+	struct cm_root_page_shm *page = first_page(seg);
+	uint64_t n = cm_read(&page->spare) != 0, left = pages_most(seg);
+
+	for (; left && (page = next_page(seg, page)); left--)
+		n++;
+	return n;
+}
+
 static bool has_name(struct cm_root_shm *root, const struct name *name)
 {
 	if (cm_read(&root->state) == CM_ROOT_EMPTY || cm_read(&root->hash) != name->hash)

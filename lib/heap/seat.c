@@ -158,6 +158,7 @@ struct cm_seat *cm_seat_enter(struct comap_heap *heap, int *ret_err)
 {
 	struct cm_seat *seat = seats[heap->index];
 
+	CM_REQUIRE(heap->serial != 0); /* not a closed one */
 	if (CM_RARELY(!seat || (seat->serial != heap->serial && !seat->is_busy)))
 		return seat_slow(heap, ret_err);
 	if (CM_RARELY(seat->is_busy)) {

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 #include "heap/heap.h"
+#include "heap/root_layout.h"
 
 /* Calls slab(unit), run(off, size) for what begins in each split segment. */
 struct visitor {
@@ -66,7 +67,8 @@ static int walk_slab(struct comap_heap *heap, unsigned cls, uint64_t unit, void 
 	/* fn may free: the block, or the last one, and the slab is another's then */
 	for (uint32_t i = 0; i < c->blocks && !got; i++, off += c->size)
 		if (cm_slab_find(seg, off, &block) == 0 && block.cls == cls && block.unit == unit &&
-		    !cm_slab_is_free(seg, &block))
+		    !cm_slab_is_free(seg, &block) &&
+		    (c->size != CM_ROOT_PAGE_BYTES || !cm_is_root_page(seg, off)))
 			got = walk->fn(cm_seg_at(seg, off), c->size, walk->arg);
 	return got;
 }
@@ -138,6 +140,17 @@ static void count_free(const struct cm_seg *seg, struct comap_heap_stats *s)
 	}
 }
 
+/* The heap's own pages of roots are nobody's blocks. */
+static void discount_roots(const struct cm_seg *seg, struct comap_heap_stats *s)
+{
+	struct comap_class_stats *c = &s->classes[cm_class_of(CM_ROOT_PAGE_BYTES)];
+	uint64_t n = cm_min(cm_root_pages(seg), c->live);
+
+	c->live -= n;
+	s->live_blocks -= n;
+	s->live_bytes -= n * CM_ROOT_PAGE_BYTES;
+}
+
 static void count_slots(const struct cm_seg *seg, struct comap_heap_stats *s)
 {
 	for (uint32_t i = 0; i < cm_life_nused(&seg->life); i++) {
@@ -172,7 +185,9 @@ int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats)
 	stats->steals = cm_read(&seg->super->steals);
 	count_slots(seg, stats);
 	count_free(seg, stats);
-	return visit(heap, &v);
+	visit(heap, &v);
+	discount_roots(seg, stats);
+	return 0;
 }
 
 int comap_heap_slots(comap_heap *heap, int (*fn)(const struct comap_slot_info *info, void *arg), void *arg)

@@ -1,7 +1,7 @@
 /*
  * lock.c - identity locks: the word says who holds it.
  *
- *   63       52        32                    0
+ *   63       62 .. 32  31 .. 0
  *   waiters  slot + 1  generation            all zero: free
  *
  * One compare-and-swap takes it, one exchange gives it back.  Waiters spin
@@ -33,14 +33,15 @@ int cm_lock_take(const struct cm_life *life, cm_word *lock, const struct cm_self
 	uint64_t mine = self->name, word, now, nap;
 	bool has_slept = false;
 
-	/* acquire pairs with the release in cm_lock_give */
-	if (CM_EXPECT(cm_cas_acquire(lock, 0, mine)))
+	/* acquire pairs with the release in cm_lock_give; release, with the acquire below:
+	 * who sees our name there sees our slot */
+	if (CM_EXPECT(cm_cas_ordered(lock, 0, mine)))
 		return 0;
 	for (;;) {
 		for (int i = 0; i < SPINS; i++) {
 			word = cm_read(lock);
 			/* who has slept may not be the only one: it takes the mark along */
-			if (word == 0 && cm_cas_acquire(lock, 0, has_slept ? mine | CM_LOCK_WAITERS : mine))
+			if (word == 0 && cm_cas_ordered(lock, 0, has_slept ? mine | CM_LOCK_WAITERS : mine))
 				return 0;
 			cm_spin_pause();
 		}
@@ -73,7 +74,7 @@ bool cm_lock_steal(cm_word *lock, uint64_t seen, const struct cm_self *self)
 {
 	/* acquire: the death was seen by acquire already (cm_robust_word); this pairs
 	 * with cm_lock_give of a thief before us.  The mark of the waiters stays. */
-	return cm_cas_acquire(lock, seen, self->name | (seen & CM_LOCK_WAITERS));
+	return cm_cas_ordered(lock, seen, self->name | (seen & CM_LOCK_WAITERS));
 }
 
 void cm_lock_give(cm_word *lock)

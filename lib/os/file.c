@@ -3,7 +3,8 @@
  *
  * A named heap is written under no name (O_TMPFILE), or a temporary one where
  * the file system has no such thing, and gets its name when it is whole.  A
- * creator that dies half-way therefore leaves nothing that opens.
+ * creator that dies half-way therefore leaves nothing under the name; a temporary
+ * one, NAME.<16 digits>~, may stay behind.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -28,7 +28,7 @@ struct cm_backing {
 int cm_os_commit(struct cm_backing *b, uint64_t off, uint64_t len);
 
 /* The same for ranges that neighbours may be using.  zero_at: a byte in each
- * 4 KiB page that is zero for ever, so that writing a zero there harms nobody. */
+ * 4 KiB page that is reserved, or zero for ever: writing a zero there harms nobody. */
 int cm_os_commit_shared(struct cm_backing *b, uint64_t off, uint64_t len, uint64_t zero_at);
 
 /* Give the storage behind [off, off + len) back; reads as zeroes afterwards. */

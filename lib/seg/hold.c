@@ -5,7 +5,7 @@ bool cm_hold_is_bounded(const struct cm_seg *seg, struct cm_slot_shm *slot)
 {
 	uint64_t at = cm_load_acquire(&slot->hold_at), segment = at & 0xffffffff;
 
-	/* hold_what is the second word of the record: a log may not have got to it yet */
+	/* hold_what is a word of its own: a log may have stored the one and not the other */
 	return at == 0 || (!(at >> 32 & 0xffffff) && segment >= seg->data_off >> CM_SEGMENT_SHIFT &&
 			   segment < cm_seg_limit(seg) >> CM_SEGMENT_SHIFT &&
 			   (at >> 56 == CM_HOLD_UNITS || at >> 56 == CM_HOLD_SEGMENTS));

@@ -160,7 +160,7 @@ struct cm_desc_shm {
 _Static_assert(sizeof(struct cm_header_shm) == 1024, "docs/format.md");
 _Static_assert(sizeof(struct cm_desc_shm) == 1024, "docs/format.md");
 _Static_assert(offsetof(struct cm_desc_shm, map) == 512, "docs/format.md");
-#define CM_DESC_ZERO_AT 504u /* in each page of headers: bytes that are zero for ever */
+#define CM_DESC_ZERO_AT 504u /* in each page of headers: a reserved byte, where a zero harms nobody */
 
 /* A slot's hold_at: kind << 56 | segment. */
 enum {

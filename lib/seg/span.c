@@ -19,8 +19,8 @@
  * All of it changes in one redo record, so a death leaves all or none.
  *
  * Storage is committed between the record that takes the units into the hold
- * and their use, with no lock held: a process stopped inside fallocate holds
- * nobody up.
+ * and their use, with no span or bin lock held: a process stopped inside
+ * fallocate holds nobody up (but for a new page of roots, under the root lock).
  */
 #include <errno.h>
 #include "seg/seg.h"

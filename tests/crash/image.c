@@ -125,7 +125,7 @@ static char *map_head(int fd, uint32_t *ret_n, struct cm_super_shm *ret_super)
 	return base == MAP_FAILED ? NULL : base;
 }
 
-void mark_dead(int fd, const pid_t *tids, unsigned ntids)
+void mark_dead(int fd, const struct dead *dead)
 {
 	struct cm_super_shm super;
 	uint32_t n;
@@ -139,8 +139,8 @@ void mark_dead(int fd, const pid_t *tids, unsigned ntids)
 
 		/* handle_futex_death(): the word that holds the tid */
 		memcpy(word, slot->life, sizeof word);
-		for (unsigned t = 0; t < ntids; t++)
-			if ((word[0] & FUTEX_TID_MASK) == (uint32_t)tids[t])
+		for (unsigned t = 0; t < dead->n; t++)
+			if ((word[0] & FUTEX_TID_MASK) == (uint32_t)dead->tid[t])
 				word[0] = FUTEX_OWNER_DIED | (word[0] & FUTEX_WAITERS);
 		memcpy(slot->life, word, sizeof word);
 	}

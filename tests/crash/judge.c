@@ -3,7 +3,7 @@
  *
  * Right means: the check finds nothing; every block the journals count as live is live, with
  * its content; every cell is null or refers to a live block of its own; nothing is live
- * beyond these, the heap's own pages of roots, and as many blocks as may be leaked; and the
+ * beyond these and as many blocks as may be leaked; and the
  * heap works: blocks of all kinds come and go, and when everything is freed and trimmed,
  * nothing but the leaked is left.
  */
@@ -14,7 +14,6 @@
 #include <unistd.h>
 #include "crash/stepper.h"
 #include "heap/heap.h"
-#include "heap/root_layout.h"
 
 static char why[256];
 
@@ -61,26 +60,10 @@ static int count_live(void *p, size_t size, void *arg)
 	return 0;
 }
 
-static struct cm_root_page_shm *roots_of(comap_heap *heap)
-{
-	return (struct cm_root_page_shm *)(void *)(heap->seg.base + CM_ROOTS_OFF);
-}
-
-/* Is it one of the heap's own pages of roots? */
-static bool is_root_page(comap_heap *heap, uint64_t off)
-{
-	uint64_t at = roots_of(heap)->next;
-
-	while (at && at != off)
-		at = ((struct cm_root_page_shm *)comap_heap_at(heap, (comap_ref){ at }))->next;
-	return at == off || roots_of(heap)->spare == off;
-}
-
 /* Everything somebody knows to be live: sorted, each once. */
 static const char *gather(comap_heap *heap, struct journal *const *journals, unsigned n,
 			  struct known *k)
 {
-	struct cm_root_page_shm *roots = roots_of(heap);
 	unsigned distinct = 0;
 
 	k->n = 0;
@@ -97,12 +80,6 @@ static const char *gather(comap_heap *heap, struct journal *const *journals, uns
 				FAIL("a cell refers to no live block: %#llx", (unsigned long long)ref.off);
 			know(k, ref.off);
 		}
-	}
-	if (roots->spare)
-		know(k, roots->spare);
-	for (uint64_t at = roots->next; at;) {
-		know(k, at);
-		at = ((struct cm_root_page_shm *)comap_heap_at(heap, (comap_ref){ at }))->next;
 	}
 	qsort(k->off, k->n, sizeof k->off[0], by_offset);
 	for (unsigned i = 0; i < k->n; i++)
@@ -150,8 +127,8 @@ static const char *contents(comap_heap *heap, struct journal *const *journals, u
 	return NULL;
 }
 
-/* A bit of everything, given back at once. */
-static const char *work(comap_heap *heap)
+/* A bit of everything, given back at once; the largest costs a millisecond of zeroing pages. */
+static const char *work(comap_heap *heap, bool with_huge)
 {
 	static const size_t sizes[] = { 1,    24,    64,    100,    1000,    4096,
 					5000, 40000, 65536, 200000, 1 << 20, 5 << 20 };
@@ -160,6 +137,8 @@ static const char *work(comap_heap *heap)
 	int err;
 
 	for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		if (sizes[i] > 1 << 20 && !with_huge)
+			continue;
 		p[i] = comap_heap_malloc(heap, sizes[i]);
 		if (!p[i] && sizes[i] <= 65536)
 			FAIL("malloc(%zu) fails", sizes[i]);
@@ -186,31 +165,31 @@ static const char *empty(comap_heap *heap, struct journal *const *journals, unsi
 {
 	static struct known k;
 	struct comap_heap_stats stats = COMAP_HEAP_STATS_INIT;
-	unsigned roots = 0;
 
 	gather(heap, journals, n, &k);
-	for (unsigned i = 0; i < k.n; i++) {
-		if (is_root_page(heap, k.off[i]))
-			roots++;
-		else
-			comap_heap_free(heap, comap_heap_at(heap, (comap_ref){ k.off[i] }));
-	}
+	for (unsigned i = 0; i < k.n; i++)
+		comap_heap_free(heap, comap_heap_at(heap, (comap_ref){ k.off[i] }));
 	comap_heap_trim(heap);
 	comap_heap_get_stats(heap, &stats);
 	if (stats.misuses)
 		FAIL("freeing what is live was refused %llu times", (unsigned long long)stats.misuses);
-	if (stats.live_blocks != leaked + roots)
+	if (stats.live_blocks != leaked)
 		FAIL("%llu blocks live in the empty heap", (unsigned long long)stats.live_blocks);
-	if (leaked + roots == 0 && stats.committed != 0)
+	if (leaked == 0 && cm_root_pages(&heap->seg) == 0 && stats.committed != 0)
 		FAIL("the empty heap holds %llu bytes", (unsigned long long)stats.committed);
 	if (stats.slots_dead)
 		FAIL("%u dead slots are left", stats.slots_dead);
 	return check(heap);
 }
 
-const char *judge(int fd, enum way way, const struct scenario *s, struct journal *const *journals,
-		  unsigned njournals, unsigned *ret_leaked)
+const char *judge(int fd, enum way way, const struct scenario *s, const struct dead *dead,
+		  unsigned *ret_leaked)
 {
+	struct journal *const *journals = dead->journal;
+	unsigned njournals = dead->njournals;
+	/* who finds every slot taken works through the common slot, and so would wait for the
+	 * stopped one there */
+	bool was_there = way == WAY_WORK && s->slots != 1;
 	const char *wrong = NULL;
 	comap_heap *heap;
 	int witness = -1, err;
@@ -225,6 +204,8 @@ const char *judge(int fd, enum way way, const struct scenario *s, struct journal
 		if (witness < 0 || fcntl(witness, F_OFD_SETLK, &lock) < 0)
 			abort();
 	}
+	if (!was_there)
+		mark_dead(fd, dead);
 	*ret_leaked = 0;
 	err = comap_heap_open_fd(fd, NULL, &heap);
 	if (err < 0) {
@@ -232,8 +213,15 @@ const char *judge(int fd, enum way way, const struct scenario *s, struct journal
 			close(witness);
 		FAIL("does not open: %d %s", err, comap_heap_open_reason());
 	}
+	if (was_there) {
+		/* Newcomers reap; so come while they still seem to live, by a call that takes
+		 * no lock, and let them die now. */
+		if (comap_heap_set_quota(heap, 0) < 0)
+			abort();
+		mark_dead(fd, dead);
+	}
 	if (way == WAY_WORK)
-		wrong = work(heap);
+		wrong = work(heap, s->may_leak == 0);
 	if (!wrong && comap_heap_reap(heap) < 0)
 		wrong = "reap fails";
 	if (!wrong)
@@ -249,7 +237,7 @@ const char *judge(int fd, enum way way, const struct scenario *s, struct journal
 	if (!wrong)
 		wrong = contents(heap, journals, njournals);
 	if (!wrong && way == WAY_REAP)
-		wrong = work(heap);
+		wrong = work(heap, false);
 	if (!wrong)
 		wrong = empty(heap, journals, njournals, *ret_leaked);
 	comap_heap_close(heap);

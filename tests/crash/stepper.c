@@ -47,8 +47,7 @@ struct tally {
 struct seed {
 	struct image image;
 	struct journal journal;
-	pid_t dead[8];
-	unsigned ndead;
+	struct dead dead;
 	bool has_locks; /* for a thief to steal */
 };
 
@@ -63,9 +62,8 @@ struct run {
 	unsigned long instructions;
 	char *map;          /* of world.fd, to look for changes without a copy */
 	bool in_turn;       /* each state is judged in one way, the next in another */
-	struct journal *more[NEIGHBOUR_THREADS]; /* whose journals count besides */
-	pid_t dead[8];
-	unsigned ndead;
+	struct dead dead;
+	const struct dead *late; /* who die when the stepped one is ready */
 };
 
 static void *shared(size_t size)
@@ -98,21 +96,16 @@ static void keep_seed(struct run *run, const struct image *image, uint64_t signa
 	seed->image.bytes = malloc(image->nbytes);
 	memcpy(seed->image.bytes, image->bytes, image->nbytes);
 	memcpy(&seed->journal, run->world.journal, sizeof seed->journal);
-	memcpy(seed->dead, run->dead, sizeof seed->dead);
-	seed->ndead = run->ndead;
+	seed->dead = run->dead;
 	seed->has_locks = has_locks;
 }
 
 static void judge_image(struct run *run, const struct image *image)
 {
-	struct journal *journals[1 + NEIGHBOUR_THREADS] = { run->world.journal };
-	unsigned n = 1, leaked, may_leak = run->scenario->may_leak;
+	/* neighbours die at the same moment */
+	unsigned leaked, may_leak = run->scenario->may_leak + run->dead.njournals - 1;
 	struct tally *t = &run->tally;
 
-	for (unsigned i = 0; i < NEIGHBOUR_THREADS && run->more[i]; i++) {
-		journals[n++] = run->more[i];
-		may_leak++; /* they die at the same moment */
-	}
 	t->states++;
 	for (enum way way = 0; way < WAYS; way++) {
 		if (run->in_turn && way != t->states % WAYS)
@@ -120,14 +113,13 @@ static void judge_image(struct run *run, const struct image *image)
 		int fd = image_thaw(image);
 		const char *wrong;
 
-		mark_dead(fd, run->dead, run->ndead);
 		if (way == WAY_REAP && run->keeps_seeds) {
 			bool has_locks;
 			uint64_t signature = image_signature(fd, &has_locks);
 
 			keep_seed(run, image, signature, has_locks);
 		}
-		wrong = judge(fd, way, run->scenario, journals, n, &leaked);
+		wrong = judge(fd, way, run->scenario, &run->dead, &leaked);
 		close(fd);
 		t->leaked = leaked > t->leaked ? leaked : t->leaked;
 		if (!wrong && leaked > may_leak)
@@ -214,9 +206,11 @@ static void step(struct run *run)
 			run->scenario->name, status);
 		exit(2);
 	}
-	run->dead[run->ndead++] = pid;
+	if (run->late)
+		mark_dead(w->fd, run->late);
+	run->dead.tid[run->dead.n++] = pid;
 	if (w->journal->helper)
-		run->dead[run->ndead++] = w->journal->helper;
+		run->dead.tid[run->dead.n++] = w->journal->helper;
 	look(run, &last, &has_last);
 	while (!w->journal->done || run->scenario->goes_on) {
 		int signal = 0;
@@ -275,15 +269,16 @@ static void run_scenario(struct run *run)
 	char path[64];
 
 	run->world.journal = shared(sizeof(struct journal));
+	run->dead.journal[run->dead.njournals++] = run->world.journal;
 	run->world.fd = s->is_named ? -1 : make_heap(s);
 	snprintf(path, sizeof path, "/dev/shm/stepper.%d", (int)getpid());
 	run->world.path = path;
 	if (s->has_neighbours) {
 		run->in_turn = true;
 		run->neighbours = neighbours_start(run->world.fd);
-		run->ndead = neighbours_tids(run->neighbours, run->dead);
+		run->dead.n = neighbours_tids(run->neighbours, run->dead.tid);
 		for (unsigned i = 0; i < NEIGHBOUR_THREADS; i++)
-			run->more[i] = neighbours_journal(run->neighbours, i);
+			run->dead.journal[run->dead.njournals++] = neighbours_journal(run->neighbours, i);
 	}
 	step(run);
 	if (run->neighbours)
@@ -309,6 +304,13 @@ static void steal_it(struct world *w)
 		comap_heap_free(w->heap, comap_heap_malloc(w->heap, sizes[i]));
 }
 
+/* A survivor was there before the death: newcomers reap at once. */
+static void come_before(struct world *w)
+{
+	if (comap_heap_set_quota(w->heap, 0) < 0)
+		_exit(6);
+}
+
 /* Finds itself alone with what the dead left. */
 static void open_it(struct world *w)
 {
@@ -321,24 +323,26 @@ static void second_level(const struct run *first, void (*act)(struct world *w), 
 	struct scenario s = *first->scenario;
 	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1 };
 
-	s.prepare = NULL;
+	s.prepare = act == open_it || first->scenario->slots == 1 ? NULL : come_before;
 	s.step = act;
 	s.may_leak += act == steal_it; /* the thief's own block */
 	s.opens_itself = act == open_it;
 	s.is_named = s.has_neighbours = s.goes_on = false;
 	for (unsigned i = 0; i < first->nseeds; i++) {
 		const struct seed *seed = &first->seeds[i];
-		struct run run = { .scenario = &s, .ndead = seed->ndead, .in_turn = true };
+		struct run run = { .scenario = &s, .dead = seed->dead, .in_turn = true };
 
 		if (act == steal_it && !seed->has_locks)
 			continue;
-		memcpy(run.dead, seed->dead, sizeof run.dead);
-		run.world.journal = shared(sizeof(struct journal));
+		run.world.journal = run.dead.journal[0] = shared(sizeof(struct journal));
 		memcpy(run.world.journal, &seed->journal, sizeof seed->journal);
 		run.world.journal->done = 0;
 		run.world.journal->helper = 0;
 		run.world.fd = image_thaw(&seed->image);
-		mark_dead(run.world.fd, seed->dead, seed->ndead);
+		if (act == open_it || first->scenario->slots == 1)
+			mark_dead(run.world.fd, &seed->dead);
+		else
+			run.late = &seed->dead; /* once the survivor has come */
 		/* the world has other survivors */
 		if (act != open_it && fcntl(run.world.fd, F_OFD_SETLK, &lock) < 0)
 			die("fcntl");

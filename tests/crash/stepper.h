@@ -58,7 +58,7 @@ struct scenario {
 /* How a copy is recovered. */
 enum way {
 	WAY_REAP,  /* a survivor reaps, then works */
-	WAY_WORK,  /* a survivor works, meeting the dead one's locks, then reaps */
+	WAY_WORK,  /* one who was there before the death works, meeting its locks, then reaps */
 	WAY_ALONE, /* nobody survived: the next to open it is alone */
 	WAYS,
 };
@@ -85,12 +85,20 @@ void image_drop(struct image *image);
 /* A number for what a reaper would have to do: locks, logs, holds, states. */
 uint64_t image_signature(int fd, bool *ret_has_locks);
 /* Do what the kernel does to the slots of the dead. */
-void mark_dead(int fd, const pid_t *tids, unsigned ntids);
+struct dead;
+void mark_dead(int fd, const struct dead *dead);
 
-/* Recover the copy in fd in that way and judge it; NULL or what is wrong.  Journals: of all
- * who died or stand still. */
-const char *judge(int fd, enum way way, const struct scenario *s, struct journal *const *journals,
-		  unsigned njournals, unsigned *ret_leaked);
+/* Who is dead, and what they had told their journals. */
+struct dead {
+	pid_t tid[8];
+	unsigned n;
+	struct journal *journal[4];
+	unsigned njournals;
+};
+
+/* Recover the copy in fd in that way and judge it; NULL or what is wrong. */
+const char *judge(int fd, enum way way, const struct scenario *s, const struct dead *dead,
+		  unsigned *ret_leaked);
 
 /* For scenarios: allocate, fill, tell the journal, in that order; and back. */
 void journal_add(struct world *w, void *p, size_t size);

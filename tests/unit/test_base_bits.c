@@ -99,8 +99,8 @@ static void swaps_and_adds_do_what_their_names_say(void **state)
 	cm_half half = 1;
 
 	(void)state;
-	assert_true(cm_cas_acquire(&word, 5, 6));
-	assert_false(cm_cas_acquire(&word, 5, 7));
+	assert_true(cm_cas_ordered(&word, 5, 6));
+	assert_false(cm_cas_ordered(&word, 5, 7));
 	assert_true(cm_cas_relaxed(&word, 6, 8));
 	assert_true(cm_read(&word) == 8);
 	assert_true(cm_swap_release(&word, 9) == 8);

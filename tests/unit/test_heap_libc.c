@@ -213,18 +213,20 @@ static void do_impossible(struct run *r, struct pair *p)
 	bool asks_libc = !kin_is_valgrind();
 	unsigned how = (unsigned)pick(r, 6);
 	void *libc = NULL, *ours = NULL, *q = NULL;
+	void *volatile answer; /* a compiler that knows malloc would say it is not NULL */
 
 	if (how == 5 && n < SIZE_MAX / 2)
 		n = fx_blind(SIZE_MAX / 2 + 1);
 	errno = ENOMEM;
 	if (asks_libc) {
 		errno = 0;
-		libc = how == 0	  ? malloc(n)
-		       : how == 1 ? calloc(m, n)
-		       : how == 2 ? realloc(p->libc, n)
-		       : how == 3 ? reallocarray(p->libc, n, m)
-		       : how == 4 ? memalign(64, n)
-				  : calloc(n, m);
+		answer = how == 0   ? malloc(n)
+			 : how == 1 ? calloc(m, n)
+			 : how == 2 ? realloc(p->libc, n)
+			 : how == 3 ? reallocarray(p->libc, n, m)
+			 : how == 4 ? memalign(64, n)
+				    : calloc(n, m);
+		libc = answer;
 	}
 	assert_null(libc);
 	if (!FX_IS_SANITIZED)

@@ -309,6 +309,41 @@ static void the_common_slot_has_one_user_at_a_time(void **state)
 	fx_close(e.heap);
 }
 
+static void *uses_it_and_ends(void *arg)
+{
+	struct common *c = arg;
+
+	for (int i = 0; i < 3; i++) {
+		struct cm_self self = {0};
+		bool is_stale = true;
+
+		KIN_CHECK(cm_life_enter_common(c->life, &self, &is_stale) == 0);
+		KIN_CHECK(!is_stale);
+		KIN_CHECK(atomic_fetch_add(&c->inside, 1) == 0);
+		atomic_fetch_sub(&c->inside, 1);
+		cm_life_leave(&self);
+	}
+	return NULL;
+}
+
+/* A waiter that sees the last user's thread ended, and then reads the ids of the one who has
+ * the slot since, declares the living dead. */
+static void an_ended_thread_does_not_make_the_next_user_dead(void **state)
+{
+	struct env e = begin(0);
+	struct common c = {.life = e.life};
+	pthread_t thread[6];
+
+	(void)state;
+	for (int i = 0; i < (kin_is_valgrind() ? 20 : 700); i++) {
+		for (unsigned k = 0; k < 6; k++)
+			assert_int_equal(pthread_create(&thread[k], NULL, uses_it_and_ends, &c), 0);
+		for (unsigned k = 0; k < 6; k++)
+			pthread_join(thread[k], NULL);
+	}
+	fx_close(e.heap);
+}
+
 static int dies_in_the_common_slot(void *arg)
 {
 	struct cm_self self = {0};
@@ -371,6 +406,7 @@ int main(void)
 		KIN_TEST(a_slot_beyond_the_directory_is_nobodys),
 		KIN_TEST(a_word_marked_dead_is_seen_as_dead),
 		KIN_TEST(the_common_slot_has_one_user_at_a_time),
+		KIN_TEST(an_ended_thread_does_not_make_the_next_user_dead),
 		KIN_TEST(the_next_user_of_the_common_slot_hears_of_a_death),
 		KIN_TEST(as_many_threads_attach_as_opts_slots_says),
 	};
