@@ -4,7 +4,7 @@
  * Nobody owns a unit but through two things: a table that says what it is, or
  * the hold of a slot while it is on its way from one to the other.  Each way
  * is one transaction that moves units into the caller's hold, then work nobody
- * else can see (storage, descriptor, unit table), then one store or transaction
+ * else can see (storage, descriptor, unit table), then one transaction
  * that ends the hold.  Whoever dies on the way is found with the units in the
  * hold, and the reaper gives them back.
  */

@@ -189,7 +189,7 @@ const char *judge(int fd, enum way way, const struct scenario *s, const struct d
 	unsigned njournals = dead->njournals;
 	/* who finds every slot taken works through the common slot, and so would wait for the
 	 * stopped one there */
-	bool was_there = way == WAY_WORK && s->slots != 1;
+	bool was_there = way == WAY_WORK && s->slots != 1 && !dead->in_two_steps;
 	const char *wrong = NULL;
 	comap_heap *heap;
 	int witness = -1, err;

@@ -334,6 +334,7 @@ static void second_level(const struct run *first, void (*act)(struct world *w), 
 
 		if (act == steal_it && !seed->has_locks)
 			continue;
+		run.dead.in_two_steps = true;
 		run.world.journal = run.dead.journal[0] = shared(sizeof(struct journal));
 		memcpy(run.world.journal, &seed->journal, sizeof seed->journal);
 		run.world.journal->done = 0;

@@ -94,6 +94,7 @@ struct dead {
 	unsigned n;
 	struct journal *journal[4];
 	unsigned njournals;
+	bool in_two_steps; /* some had died before: who comes now reaps those */
 };
 
 /* Recover the copy in fd in that way and judge it; NULL or what is wrong. */
