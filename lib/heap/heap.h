@@ -17,6 +17,7 @@ struct comap_heap {
 	uint64_t serial;     /* of this opening; 0: the entry is free */
 	unsigned index;      /* in the table */
 	int refs;            /* the handle, and each thread with a seat; under the table's mutex */
+	bool is_open;        /* not yet: a fork child drops it */
 	bool is_closed;
 	void (*on_misuse)(comap_heap *heap, enum comap_misuse what, const void *ptr, void *arg);
 	void *on_misuse_arg;
@@ -27,6 +28,9 @@ struct comap_heap {
 struct comap_heap *cm_table_add(void); /* NULL: the table is full */
 void cm_table_ref(struct comap_heap *heap);
 void cm_table_unref(struct comap_heap *heap); /* unmaps with the last */
+/* No fork between these two. */
+void cm_table_hold(void);
+void cm_table_release(void);
 /* Is the calling thread in one of these?  Then it is a signal handler that asks. */
 bool cm_table_is_busy(void);
 struct comap_heap *cm_table_at(unsigned index); /* NULL: no open heap there */
@@ -76,7 +80,7 @@ bool cm_is_root_page(const struct cm_seg *seg, uint64_t off);
 uint64_t cm_root_pages(const struct cm_seg *seg);
 static inline uint64_t cm_off_of(const struct cm_seg *seg, const void *ptr)
 {
-	return (uint64_t)((const char *)ptr - seg->base);
+	return (uintptr_t)ptr - (uintptr_t)seg->base; /* of any pointer at all */
 }
 
 #endif

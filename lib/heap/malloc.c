@@ -44,14 +44,14 @@ static void report(struct comap_heap *heap, enum comap_misuse what, const void *
 }
 
 /* src: a cell that becomes null in the same instant, or NULL. */
-static void release(struct comap_heap *heap, const void *ptr, cm_word *src)
+static void release(struct comap_heap *heap, uint64_t off, cm_word *src)
 {
 	struct cm_seat *seat;
 	int saved = errno, err = 0;
 
 	seat = cm_seat_enter(heap, &err);
 	if (seat) {
-		err = cm_block_free(&heap->seg, &seat->self, cm_off_of(&heap->seg, ptr), src);
+		err = cm_block_free(&heap->seg, &seat->self, off, src);
 		cm_seat_leave(heap, seat);
 	} else if (err == -EDEADLK) {
 		err = COMAP_MISUSE_REENTRY;
@@ -59,7 +59,7 @@ static void release(struct comap_heap *heap, const void *ptr, cm_word *src)
 		err = COMAP_MISUSE_FOREIGN; /* no block of ours to free */
 	}
 	if (err > 0)
-		report(heap, (enum comap_misuse)err, ptr);
+		report(heap, (enum comap_misuse)err, (const void *)((uintptr_t)heap->seg.base + off));
 	else if (err == -EUCLEAN)
 		cm_add(&heap->seg.super->damages, 1);
 	errno = saved;
@@ -91,7 +91,7 @@ void *comap_heap_calloc(comap_heap *heap, size_t count, size_t size)
 void comap_heap_free(comap_heap *heap, void *ptr)
 {
 	if (ptr)
-		release(heap, ptr, NULL);
+		release(heap, (uintptr_t)ptr - (uintptr_t)heap->seg.base, NULL);
 }
 
 /* Make the block at ptr hold size bytes where it lies: 0, -EBUSY it cannot, -errno. */
@@ -268,7 +268,7 @@ void comap_heap_free_from(comap_heap *heap, comap_ref *src)
 	/* relaxed: until we return only the caller may change it */
 	off = cm_read((cm_word *)(void *)src);
 	if (off)
-		release(heap, cm_seg_at(&heap->seg, off), (cm_word *)(void *)src);
+		release(heap, off, (cm_word *)(void *)src);
 }
 
 /* ---- refs ------------------------------------------------------------------ */

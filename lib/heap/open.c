@@ -264,6 +264,7 @@ static int begin(const struct comap_heap_opts *given, struct comap_heap_opts *re
 static int finish(int err, struct comap_heap *heap, comap_heap **ret_heap)
 {
 	if (err == 0) {
+		heap->is_open = true;
 		*ret_heap = heap;
 		return 0;
 	}
@@ -313,8 +314,10 @@ static int open_named(struct comap_heap *heap, const char *path, const struct co
 	/* Somebody may create it, or remove it, between our two looks. */
 	for (int tries = 0; tries < 100; tries++) {
 		reason = "";
+		cm_table_hold();
 		if (!(o->flags & COMAP_HEAP_EXCL))
 			err = cm_os_open(path, writable, &heap->seg.backing.fd);
+		cm_table_release();
 		if (err == 0)
 			return attach_in(heap, o, true);
 		if (err == -ENAMETOOLONG)
@@ -370,7 +373,9 @@ int comap_heap_open_fd(int fd, const struct comap_heap_opts *opts, comap_heap **
 	if (o.flags & COMAP_HEAP_CREATE)
 		return finish(refuse(-EINVAL, "COMAP_HEAP_CREATE makes no sense with an fd"), heap,
 			      ret_heap);
+	cm_table_hold();
 	err = cm_os_reopen(fd, !(o.flags & COMAP_HEAP_READONLY), &heap->seg.backing.fd);
+	cm_table_release();
 	if (err == -ENOENT || err == -EPERM) {
 		/* No /proc, or no right to open it anew: then we share the sender's open
 		 * file description, and cannot learn whether we are alone. */

@@ -47,7 +47,11 @@ static void leave_all(struct comap_heap *heap)
 /* The thread ends: give back what it has, in every heap. */
 static void thread_ends(void *unused)
 {
+	struct cm_seat *seat;
+
 	(void)unused;
+	is_registering = true; /* a signal handler must not come back in the midst of it */
+	cm_order();
 	for (unsigned i = 0; i < CM_HEAPS_MAX; i++) {
 		struct comap_heap *heap = cm_table_at(i);
 
@@ -55,9 +59,13 @@ static void thread_ends(void *unused)
 			continue;
 		if (heap)
 			leave_all(heap);
-		cm_os_private_page_drop(seats[i]);
+		seat = seats[i];
 		seats[i] = NULL;
+		cm_order();
+		cm_os_private_page_drop(seat);
 	}
+	cm_order();
+	is_registering = false;
 }
 
 static void make_key(void)
@@ -130,6 +138,13 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 	}
 	is_registering = true;
 	cm_order();
+	/* again: a signal handler may have come and gone meanwhile */
+	seat = seats[heap->index];
+	if (seat && seat->serial == heap->serial) {
+		seat->is_busy = true;
+		is_registering = false;
+		return seat;
+	}
 	if (!seat) {
 		pthread_once(&key_once, make_key);
 		seat = cm_os_private_page();

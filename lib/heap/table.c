@@ -18,14 +18,14 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t last_serial;
 static _Thread_local volatile bool is_busy;
 
-static void lock_table(void)
+void cm_table_hold(void)
 {
 	is_busy = true;
 	cm_order();
 	pthread_mutex_lock(&mutex);
 }
 
-static void unlock_table(void)
+void cm_table_release(void)
 {
 	pthread_mutex_unlock(&mutex);
 	cm_order();
@@ -41,7 +41,7 @@ struct comap_heap *cm_table_add(void)
 {
 	struct comap_heap *heap = NULL;
 
-	lock_table();
+	cm_table_hold();
 	for (unsigned i = 0; i < CM_HEAPS_MAX && !heap; i++) {
 		if (table[i].serial)
 			continue;
@@ -52,15 +52,15 @@ struct comap_heap *cm_table_add(void)
 		heap->refs = 1;
 		heap->seg.backing.fd = -1;
 	}
-	unlock_table();
+	cm_table_release();
 	return heap;
 }
 
 void cm_table_ref(struct comap_heap *heap)
 {
-	lock_table();
+	cm_table_hold();
 	heap->refs++;
-	unlock_table();
+	cm_table_release();
 }
 
 static void drop(struct cm_backing *backing)
@@ -75,12 +75,12 @@ void cm_table_unref(struct comap_heap *heap)
 	struct cm_backing backing;
 	bool is_last;
 
-	lock_table();
+	cm_table_hold();
 	backing = heap->seg.backing;
 	is_last = --heap->refs == 0;
 	if (is_last)
 		heap->serial = 0;
-	unlock_table();
+	cm_table_release();
 	if (is_last)
 		drop(&backing);
 }
@@ -90,10 +90,11 @@ struct comap_heap *cm_table_at(unsigned index)
 	return table[index].serial ? &table[index] : NULL;
 }
 
-/* The child has one thread, and that one has no seat yet. */
+/* The child has one thread, and that one has no seat yet.  A heap that another thread was about
+ * to open is not the child's: it would share that thread's lock on the file for ever. */
 static void forget_threads(struct comap_heap *heap)
 {
-	heap->refs = heap->is_closed ? 0 : 1;
+	heap->refs = heap->is_open && !heap->is_closed;
 	if (heap->refs > 0)
 		return;
 	drop(&heap->seg.backing);
@@ -105,10 +106,10 @@ static void after_fork_in_child(void)
 	for (unsigned i = 0; i < CM_HEAPS_MAX; i++)
 		if (table[i].serial)
 			forget_threads(&table[i]);
-	unlock_table();
+	cm_table_release();
 }
 
 __attribute__((constructor)) static void watch_forks(void)
 {
-	pthread_atfork(lock_table, unlock_table, after_fork_in_child);
+	pthread_atfork(cm_table_hold, cm_table_release, after_fork_in_child);
 }

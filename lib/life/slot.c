@@ -21,11 +21,21 @@
 #include <string.h>
 #include "life/life.h"
 
+/* Is the thread whose tid stands in the word gone?  One-sided: a tid used again reads as
+ * alive, and so does one of another namespace. */
+static bool is_gone(const struct cm_life *life, struct cm_slot_shm *slot, uint32_t word)
+{
+	uint64_t ids = cm_read(&slot->ids);
+
+	return life->pid_namespace && cm_read(&slot->pid_namespace) == life->pid_namespace &&
+	       (uint32_t)ids == (word & FUTEX_TID_MASK) &&
+	       cm_os_thread_is_gone((int32_t)(ids >> 32), (int32_t)ids) && cm_robust_word(slot) == word;
+}
+
 bool cm_life_is_dead(const struct cm_life *life, uint32_t index, uint32_t generation,
 		     bool ask_kernel)
 {
 	struct cm_slot_shm *slot;
-	uint64_t ids;
 	uint32_t word;
 
 	if (index >= cm_life_nused(life))
@@ -36,14 +46,8 @@ bool cm_life_is_dead(const struct cm_life *life, uint32_t index, uint32_t genera
 		return true;
 	if ((word & FUTEX_OWNER_DIED) || (word & FUTEX_TID_MASK) == 0)
 		return true;
-	/* One-sided: a tid used again reads as alive.  Only for our own namespace. */
-	if (!ask_kernel || life->pid_namespace == 0 ||
-	    cm_read(&slot->pid_namespace) != life->pid_namespace)
-		return false;
-	ids = cm_read(&slot->ids);
-	return cm_os_thread_is_gone((int32_t)(ids >> 32), (int32_t)ids) &&
-	       (uint32_t)cm_load_acquire(&slot->generation) == generation &&
-	       cm_read(&slot->ids) == ids && cm_robust_word(slot) == word;
+	return ask_kernel && is_gone(life, slot, word) &&
+	       (uint32_t)cm_load_acquire(&slot->generation) == generation;
 }
 
 bool cm_life_needs_reap(const struct cm_life *life, uint32_t index, bool ask_kernel)
@@ -183,6 +187,7 @@ int cm_life_enter_common(struct cm_life *life, struct cm_self *ret_self, bool *r
 {
 	struct cm_self self = { .index = CM_SLOT_COMMON, .slot = cm_life_slot(life, CM_SLOT_COMMON) };
 	uint64_t pause_ns = 1000;
+	uint32_t word;
 	int err;
 
 	/* polled, not waited for in the kernel: see list_op_pending in robust.c */
@@ -190,8 +195,9 @@ int cm_life_enter_common(struct cm_life *life, struct cm_self *ret_self, bool *r
 	       (err = cm_robust_lock(self.slot, &self.raw)) == -EBUSY) {
 		cm_os_sleep_ns(pause_ns);
 		pause_ns = cm_min(pause_ns * 2, 1000000);
-		if (cm_life_is_dead(life, CM_SLOT_COMMON, (uint32_t)cm_read(&self.slot->generation), true))
-			cm_robust_disown(self.slot, (uint32_t)cm_read(&self.slot->ids));
+		word = cm_robust_word(self.slot);
+		if (is_gone(life, self.slot, word))
+			cm_robust_disown(self.slot, word & FUTEX_TID_MASK);
 	}
 	if (err == -ENOMEM)
 		return err;

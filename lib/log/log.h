@@ -37,9 +37,8 @@ enum {
 struct cm_log {
 	struct cm_life *life;
 	struct cm_lock_shm *locks;
-	uint64_t first;    /* no word before this offset is ever written: what is fixed */
-	cm_word *limit;    /* nor one at or past this offset, or max_size */
-	uint64_t max_size;
+	/* May a transaction make the `count` words at `off` this value? */
+	bool (*may_write)(const struct cm_log *log, uint64_t off, uint64_t count, uint64_t value);
 	cm_word *steals;   /* figures in the superblock */
 	cm_word *damages;
 };

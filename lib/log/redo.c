@@ -66,8 +66,7 @@ static void apply(const struct cm_log *log, struct cm_redo_shm *redo, uint32_t n
 bool cm_log_is_valid(const struct cm_log *log, struct cm_slot_shm *slot)
 {
 	struct cm_redo_shm *redo = &slot->redo;
-	uint64_t commit = cm_load_acquire(&redo->commit), at, count;
-	uint64_t end = cm_min(cm_load_acquire(log->limit), log->max_size);
+	uint64_t commit = cm_load_acquire(&redo->commit), at, value, count;
 	uint32_t n = commit & 0xffff;
 
 	if (commit == 0)
@@ -77,9 +76,10 @@ bool cm_log_is_valid(const struct cm_log *log, struct cm_slot_shm *slot)
 	for (uint32_t i = 0; i < n; i++) {
 		at = cm_read(&redo->pair[i].at);
 		count = at & FILL ? cm_read(&redo->pair[i].value) : 1;
-		if (((at & ~FILL) & 7) || at < log->first || at >= end || count > (end - at) / 8)
-			return false;
 		if ((at & FILL) && ++i >= n)
+			return false;
+		value = cm_read(&redo->pair[i].value);
+		if (((at & ~FILL) & 7) || !log->may_write(log, at & ~FILL, count, value))
 			return false;
 	}
 	return true;

@@ -69,7 +69,8 @@ static inline bool cm_seg_has(const struct cm_seg *seg, uint64_t off)
 /* Is this the unit of something that could be a slab: below limit, no header? */
 static inline bool cm_seg_has_unit(const struct cm_seg *seg, uint64_t unit)
 {
-	return cm_seg_has(seg, unit << CM_UNIT_SHIFT) && (unit & 63) != 0;
+	return unit >= seg->data_off >> CM_UNIT_SHIFT &&
+	       unit < cm_seg_limit(seg) >> CM_UNIT_SHIFT && (unit & 63) != 0;
 }
 
 /* ---- super.c: the file's own description ---------------------------------- */

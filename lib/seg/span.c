@@ -66,8 +66,8 @@ static uint64_t find(const struct cm_seg *seg, uint32_t n, uint32_t align, unsig
 	uint64_t s = cm_read(cm_span_word(seg, CM_SPAN_HINT)), e, starts;
 
 	*ret_whole = 0;
-	if (s < seg->data_off >> CM_SEGMENT_SHIFT)
-		s = seg->data_off >> CM_SEGMENT_SHIFT;
+	if (s < seg->data_off >> CM_SEGMENT_SHIFT || s >= end)
+		s = seg->data_off >> CM_SEGMENT_SHIFT; /* a hint, and a neighbour's word */
 	for (; s < end; s++) {
 		e = cm_read(&seg->segments[s]);
 		if (cm_seg_kind(e) == CM_SEG_FREE && *ret_whole == 0)

@@ -104,6 +104,35 @@ int cm_super_validate_records(struct cm_seg *seg, const char **ret_reason)
 	return 0;
 }
 
+/* off lies in [from, to), and so do count words. */
+static bool lies_in(uint64_t off, uint64_t count, uint64_t from, uint64_t to)
+{
+	return off >= from && off < to && count <= (to - off) / 8;
+}
+
+/* The words transactions are made of: the limit, what locks guard, roots, holds, the segment
+ * table, and all that lies in segments. */
+static bool may_write(const struct cm_log *log, uint64_t off, uint64_t count, uint64_t value)
+{
+	const struct cm_seg *seg = (const struct cm_seg *)(const void *)((const char *)log -
+									 offsetof(struct cm_seg, log));
+	uint64_t limit = cm_seg_limit(seg), slot = off - CM_SLOTS_OFF;
+	uint64_t locks_end = CM_LOCKS_OFF + CM_LOCKS * sizeof(struct cm_lock_shm);
+	const uint64_t hold = offsetof(struct cm_slot_shm, hold_at);
+
+	if (off == offsetof(struct cm_super_shm, limit))
+		return count == 1 && value >= limit && value <= seg->max_size && value % CM_SEGMENT == 0;
+	if (lies_in(off, count, CM_LOCKS_OFF, locks_end))
+		return count == 1 && (off - CM_LOCKS_OFF) % sizeof(struct cm_lock_shm) >=
+					     offsetof(struct cm_lock_shm, word);
+	if (lies_in(off, count, CM_SLOTS_OFF, CM_SLOTS_OFF + cm_life_nused(&seg->life) * CM_SLOT_STRIDE))
+		return lies_in(slot % CM_SLOT_STRIDE, count, hold, hold + 16);
+	return lies_in(off, count, CM_ROOTS_OFF, CM_ROOTS_OFF + 4096) ||
+	       lies_in(off, count, seg->segments_off + (seg->data_off >> CM_SEGMENT_SHIFT) * 8,
+		       seg->segments_off + (limit >> CM_SEGMENT_SHIFT) * 8) ||
+	       lies_in(off, count, seg->data_off, limit);
+}
+
 void cm_super_bind(struct cm_seg *seg, const struct cm_fixed_shm *f)
 {
 	seg->base = seg->backing.base;
@@ -126,9 +155,7 @@ void cm_super_bind(struct cm_seg *seg, const struct cm_fixed_shm *f)
 	seg->log = (struct cm_log){
 		.life = &seg->life,
 		.locks = seg->locks,
-		.first = sizeof(struct cm_fixed_shm),
-		.limit = &seg->super->limit,
-		.max_size = f->max_size,
+		.may_write = may_write,
 		.steals = &seg->super->steals,
 		.damages = &seg->super->damages,
 	};

@@ -103,7 +103,10 @@ void cm_whole_stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment,
 static uint64_t find(const struct cm_seg *seg, uint64_t n, uint64_t *ret_tail)
 {
 	uint64_t end = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT, run = 0;
-	uint64_t s = cm_max(cm_read(cm_span_word(seg, CM_SPAN_HINT)), seg->data_off >> CM_SEGMENT_SHIFT);
+	uint64_t s = cm_read(cm_span_word(seg, CM_SPAN_HINT));
+
+	if (s < seg->data_off >> CM_SEGMENT_SHIFT || s >= end)
+		s = seg->data_off >> CM_SEGMENT_SHIFT;
 
 	for (; s < end; s++) {
 		run = is_free(cm_read(&seg->segments[s])) ? run + 1 : 0;

@@ -303,7 +303,7 @@ static void damaged_logs_are_refused(void **state)
 	       { AT_PAIR(i, 0, value), 1ull << 60 });
 	SUFFER(SEED_DEAD, REFUSED, { AT_PAIR(i, 0, at), AT_SEGMENT(s, s->split) | 1 },
 	       { AT_PAIR(i, 0, value), s->limit >> CM_SEGMENT_SHIFT });
-	SUFFER(SEED_DEAD, REFUSED, { AT_PAIR(i, 0, at), s->data_off | 1 },
+	SUFFER(SEED_DEAD, NOTICED, { AT_PAIR(i, 0, at), s->data_off | 1 },
 	       { AT_PAIR(i, 0, value), (s->limit - s->data_off) / 8 });
 	SUFFER(SEED_DEAD, REFUSED, { AT_PAIR(i, 0, at), 1 }, { AT_PAIR(i, 0, value), s->size / 8 });
 	/* a limit nobody grew to */
@@ -549,6 +549,39 @@ static void wild_sums_are_reported(void **state)
 	end_damage();
 }
 
+static int malloc_spoilt(void *arg)
+{
+	struct comap_heap_stats stats = COMAP_HEAP_STATS_INIT;
+	struct damage *d = arg;
+	const struct seed *s = seed_get(d->which);
+	int fd = seed_thaw(s);
+	comap_heap *heap;
+
+	poke(fd, d);
+	watch_begin("malloc", SECONDS);
+	KIN_CHECK(comap_heap_open_fd(fd, NULL, &heap) == 0);
+	KIN_CHECK(comap_heap_malloc(heap, 20) && comap_heap_malloc(heap, 100000));
+	KIN_CHECK(comap_heap_get_stats(heap, &stats) == 0 && stats.grown == s->limit);
+	comap_heap_close(heap);
+	return 0;
+}
+
+/* The hint is no truth: no heap with room grows to its ceiling for its sake. */
+static void a_wild_hint_grows_no_heap(void **state)
+{
+	const uint64_t wild[] = { ~0ull, 1ull << 63, 1ull << 22, 1000 };
+
+	(void)state;
+	begin_damage();
+	for (size_t i = 0; i < sizeof wild / sizeof *wild; i++) {
+		struct poke hint = { AT_LOCK_WORD(CM_LOCK_SPAN, CM_SPAN_HINT), wild[i] };
+		struct damage d = { "", __LINE__, SEED_WHOLE, SURVIVED, &hint, 1, false };
+
+		nfailed += kin_run(malloc_spoilt, &d) != 0;
+	}
+	end_damage();
+}
+
 static void wild_roots_are_reported(void **state)
 {
 	const struct seed *s = seed_get(SEED_WHOLE);
@@ -686,6 +719,7 @@ int main(void)
 		KIN_TEST(wild_slabs_are_reported),
 		KIN_TEST(wild_segments_are_reported),
 		KIN_TEST(wild_sums_are_reported),
+		KIN_TEST(a_wild_hint_grows_no_heap),
 		KIN_TEST(wild_roots_are_reported),
 		KIN_TEST(iterating_a_ring_of_roots_ends),
 		KIN_TEST(realloc_believes_no_wild_size),

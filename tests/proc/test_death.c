@@ -59,9 +59,10 @@ static void end_scene(struct scene *s, uint64_t lost_most)
 	assert_int_equal(stats.slots_dead, 0);
 	assert_int_equal(stats.slots_live, 1);
 	assert_int_equal(stats.dirty, 0);
-	/* a lost small block keeps its slab of up to 8 units and its segment's header */
+	/* a lost small block keeps its slab of up to 8 units and its segment's header; so does
+	 * a page of roots, also one that a death left for the next who needs it */
 	if (lost_most == 0)
-		assert_int_equal(stats.committed, 0);
+		assert_true(stats.committed <= 128 * KIB);
 	else
 		assert_true(stats.committed <= stats.live_bytes + stats.live_blocks * 10 * 64 * KIB);
 	comap_heap_close(s->heap);

@@ -6,8 +6,7 @@
  * What is waited for is a word of a slot, so this knows the layout of slots, and no
  * addresses.
  *
- * The heaps have three slots besides the common one: the parent's, the reaper's, and the
- * third, which they are about.
+ * The first slot is the parent's, the second the reaper's; they are about the third.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -167,7 +166,7 @@ static struct scene *new_scene(pid_t *ret_reaper)
 {
 	struct scene *s = kin_page();
 
-	s->heap = small_heap(3);
+	s->heap = small_heap(4); /* one more, for who finds the third taken */
 	assert_non_null(comap_heap_malloc(s->heap, 10));
 	*ret_reaper = kin_spawn(reaper, s);
 	assert_true(kin_await(&s->ready, 1));

@@ -32,7 +32,7 @@ struct desk {
 };
 
 struct shift {
-	_Atomic uint32_t nready;
+	_Atomic uint32_t nborn, nready;
 };
 
 static struct desk *desk_of(comap_heap *heap)
@@ -45,13 +45,14 @@ static struct desk *desk_of(comap_heap *heap)
 static int work(void *arg)
 {
 	struct shift *shift = arg;
-	uint32_t me = atomic_fetch_add(&shift->nready, 1);
+	uint32_t me = atomic_fetch_add(&shift->nborn, 1);
 	struct dice dice = dice_of(me + kin_now_ns());
 	comap_heap *heap;
 	struct desk *desk;
 
 	KIN_ZERO(comap_heap_open(path, NULL, &heap));
 	KIN_CHECK((desk = desk_of(heap)));
+	atomic_fetch_add(&shift->nready, 1);
 	for (;;) {
 		comap_ref *cell = &desk->cell[me * CELLS + roll(&dice, CELLS)];
 		int err;

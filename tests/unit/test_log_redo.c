@@ -183,7 +183,7 @@ static void an_impossible_log_is_refused_and_counted(void **state)
 {
 	struct env e = begin();
 	struct cm_slot_shm *dead = dead_slot(&e);
-	const uint64_t end = e.log->max_size, good = off_of(&e, &e.block[0]);
+	const uint64_t end = e.heap->seg.max_size, good = off_of(&e, &e.block[0]);
 	const struct {
 		uint32_t lock, n;
 		uint64_t at, value;
@@ -229,11 +229,11 @@ static void a_log_that_writes_past_the_end_of_the_file_is_refused(void **state)
 	struct cm_slot_shm *dead = dead_slot(&e);
 
 	(void)state;
-	assert_true(cm_seg_limit(&e.heap->seg) < e.log->max_size);
+	assert_true(cm_seg_limit(&e.heap->seg) < e.heap->seg.max_size);
 	pair(dead, 0, cm_seg_limit(&e.heap->seg), 1);
 	commit(dead, CM_LOCK_NONE, 1);
 	assert_false(cm_log_is_valid(e.log, dead));
-	pair(dead, 0, off_of(&e, &e.block[0]) | 1, (e.log->max_size - off_of(&e, &e.block[0])) / 8 - 1);
+	pair(dead, 0, off_of(&e, &e.block[0]) | 1, (e.heap->seg.max_size - off_of(&e, &e.block[0])) / 8 - 1);
 	commit(dead, CM_LOCK_NONE, 2);
 	assert_false(cm_log_is_valid(e.log, dead));
 	commit(dead, 0, 0);
