@@ -96,7 +96,9 @@ static int map_new(struct comap_heap *heap, const struct comap_heap_opts *o,
 		if (cm_super_data_off(max_size, nslots) == 0)
 			return refuse(-EINVAL, "opts.max_size is too small for that many slots");
 		heap->seg.backing.size = max_size;
+		cm_table_hold();
 		err = cm_os_map(&heap->seg.backing, true, o->flags & COMAP_HEAP_DUMP);
+		cm_table_release();
 		if (err == 0) {
 			*ret_super = (struct cm_super_opts){
 				.max_size = max_size,
@@ -229,7 +231,9 @@ static int attach_in(struct comap_heap *heap, const struct comap_heap_opts *o, b
 		return refuse(-ENODATA, "the file was cut short");
 	cm_os_probe(&seg->backing);
 	seg->backing.size = super.fixed.max_size;
+	cm_table_hold();
 	err = cm_os_map(&seg->backing, writable, o->flags & COMAP_HEAP_DUMP);
+	cm_table_release();
 	if (err < 0)
 		return refuse(err, "the kernel refused a mapping of max_size");
 	seg->is_readonly = !writable;

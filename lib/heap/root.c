@@ -322,6 +322,11 @@ static int mend_roots(struct comap_heap *heap)
 	if (!seat)
 		return err;
 	cm_tx_begin(&heap->seg.log, &seat->self, CM_LOCK_ROOT, &tx);
+	if (cm_read(&first_page(&heap->seg)->version) & 1) {
+		/* no change is half done now, so somebody scribbled here */
+		cm_add(&heap->seg.super->damages, 1);
+		end_change(&heap->seg, &tx);
+	}
 	cm_tx_end(&tx);
 	cm_seat_leave(heap, seat);
 	return 0;

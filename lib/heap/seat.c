@@ -23,7 +23,6 @@ static _Thread_local struct cm_seat no_page; /* for a call when there is no memo
 static _Thread_local volatile bool is_registering; /* a signal handler must not, too */
 static pthread_key_t key;
 static bool has_key; /* without one, slots of ended threads are reaped instead */
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 
 static void leave_slot(struct comap_heap *heap, struct cm_seat *seat)
 {
@@ -68,7 +67,8 @@ static void thread_ends(void *unused)
 	is_registering = false;
 }
 
-static void make_key(void)
+/* Not at the first use: a raw fork in the midst of pthread_once would leave the child stuck. */
+__attribute__((constructor)) static void make_key(void)
 {
 	has_key = pthread_key_create(&key, thread_ends) == 0;
 }
@@ -146,7 +146,6 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 		return seat;
 	}
 	if (!seat) {
-		pthread_once(&key_once, make_key);
 		seat = cm_os_private_page();
 		seats[heap->index] = seat;
 		if (seat && has_key)

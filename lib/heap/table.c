@@ -18,10 +18,55 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t last_serial;
 static _Thread_local volatile bool is_busy;
 
+/* In a page that a fork child finds wiped. */
+enum { WIPED = 0, SEEN = 1, BEING_SEEN = 2 };
+static cm_word *mark;
+
+static void drop(struct cm_backing *backing)
+{
+	cm_os_unmap(backing);
+	if (backing->fd >= 0)
+		cm_os_close(backing->fd);
+}
+
+/* A fork child has one thread, and that one has no seat yet.  A heap that another thread was
+ * about to open is not the child's: it would share that thread's lock on the file for ever. */
+static void forget_threads(void)
+{
+	for (struct comap_heap *heap = table; heap < table + CM_HEAPS_MAX; heap++) {
+		if (!heap->serial)
+			continue;
+		heap->refs = heap->is_open && !heap->is_closed;
+		if (heap->refs > 0)
+			continue;
+		drop(&heap->seg.backing);
+		heap->serial = 0;
+	}
+}
+
+/* A child of a raw clone, whom no fork handler prepared: one thread of it does what the
+ * handler would have done.  The mark is wiped where the memory is a copy; a vfork child, who
+ * has the parent's memory, finds it. */
+static void notice_raw_fork(void)
+{
+	uint64_t seen = WIPED;
+
+	if (CM_EXPECT(!mark || cm_load_acquire(mark) == SEEN))
+		return;
+	if (atomic_compare_exchange_strong(mark, &seen, BEING_SEEN)) {
+		pthread_mutex_init(&mutex, NULL);
+		forget_threads();
+		cm_store_release(mark, SEEN);
+	}
+	while (cm_load_acquire(mark) != SEEN)
+		cm_spin_pause();
+}
+
 void cm_table_hold(void)
 {
 	is_busy = true;
 	cm_order();
+	notice_raw_fork();
 	pthread_mutex_lock(&mutex);
 }
 
@@ -63,13 +108,6 @@ void cm_table_ref(struct comap_heap *heap)
 	cm_table_release();
 }
 
-static void drop(struct cm_backing *backing)
-{
-	cm_os_unmap(backing);
-	if (backing->fd >= 0)
-		cm_os_close(backing->fd);
-}
-
 void cm_table_unref(struct comap_heap *heap)
 {
 	struct cm_backing backing;
@@ -90,26 +128,18 @@ struct comap_heap *cm_table_at(unsigned index)
 	return table[index].serial ? &table[index] : NULL;
 }
 
-/* The child has one thread, and that one has no seat yet.  A heap that another thread was about
- * to open is not the child's: it would share that thread's lock on the file for ever. */
-static void forget_threads(struct comap_heap *heap)
-{
-	heap->refs = heap->is_open && !heap->is_closed;
-	if (heap->refs > 0)
-		return;
-	drop(&heap->seg.backing);
-	heap->serial = 0;
-}
-
 static void after_fork_in_child(void)
 {
-	for (unsigned i = 0; i < CM_HEAPS_MAX; i++)
-		if (table[i].serial)
-			forget_threads(&table[i]);
+	forget_threads();
+	if (mark)
+		cm_store_release(mark, SEEN);
 	cm_table_release();
 }
 
 __attribute__((constructor)) static void watch_forks(void)
 {
+	mark = cm_os_private_page();
+	if (mark)
+		cm_store_release(mark, SEEN);
 	pthread_atfork(cm_table_hold, cm_table_release, after_fork_in_child);
 }

@@ -269,8 +269,15 @@ static void check_roots(struct check *c)
 	uint64_t off = CM_ROOTS_OFF, most = cm_seg_limit(c->seg) / CM_ROOT_PAGE_BYTES;
 	struct cm_root_page_shm *page;
 	struct cm_tx tx;
+	uint64_t spare;
 
 	lock(c, CM_LOCK_ROOT, &tx);
+	page = (struct cm_root_page_shm *)cm_seg_at(c->seg, off);
+	if (c->seat && cm_read(&page->version) & 1)
+		find(c, off, "the roots are marked as changing, and nobody changes them");
+	spare = cm_read(&page->spare);
+	if (spare && (spare % CM_ROOT_PAGE_BYTES || cm_place_of(c->seg, spare).off != spare))
+		find(c, off, "the spare page of roots is no block");
 	while (off && most--) {
 		page = (struct cm_root_page_shm *)cm_seg_at(c->seg, off);
 		for (unsigned i = 0; i < CM_ROOTS_PER_PAGE; i++)
@@ -281,6 +288,8 @@ static void check_roots(struct check *c)
 			off = 0;
 		}
 	}
+	if (off)
+		find(c, off, "the chain of roots is a ring");
 	unlock(c, &tx);
 }
 

@@ -111,6 +111,19 @@ int cm_os_commit_shared(struct cm_backing *b, uint64_t off, uint64_t len, uint64
 	return err;
 }
 
+bool cm_os_has_storage(const struct cm_backing *b, uint64_t off, uint64_t len)
+{
+	off_t data, hole;
+
+	if (b->fd < 0)
+		return true;
+	data = lseek(b->fd, (off_t)off, SEEK_DATA);
+	if (data < 0)
+		return errno != ENXIO; /* ENXIO: nothing but a hole from there on */
+	hole = data > (off_t)off ? data : lseek(b->fd, data, SEEK_HOLE);
+	return data == (off_t)off && (hole < 0 || (uint64_t)hole >= off + len);
+}
+
 int cm_os_punch(struct cm_backing *b, uint64_t off, uint64_t len)
 {
 	int err;

@@ -204,7 +204,7 @@ static int shrink_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 {
 	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
 	unsigned tail = (unsigned)(unit & 63) + want;
-	uint64_t size = cm_read(&desc->size);
+	uint64_t size = cm_run_size(seg, unit << CM_UNIT_SHIFT);
 	struct cm_tx tx;
 
 	cm_tx_begin(&seg->log, self, CM_LOCK_NONE, &tx);
@@ -218,7 +218,7 @@ static int shrink_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 static int resize_units(struct cm_seg *seg, const struct cm_self *self, uint64_t unit, uint64_t size)
 {
 	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
-	uint64_t had = cm_read(&desc->size), more;
+	uint64_t had = cm_run_size(seg, unit << CM_UNIT_SHIFT), more;
 	uint32_t n = unit_run_length(seg, unit), want = (uint32_t)cm_div_up(size, CM_UNIT);
 	struct cm_tx tx;
 	int err = 0;

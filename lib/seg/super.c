@@ -95,6 +95,9 @@ int cm_super_validate_records(struct cm_seg *seg, const char **ret_reason)
 	for (uint32_t i = 0; i < n; i++) {
 		struct cm_slot_shm *slot = cm_life_slot(&seg->life, i);
 
+		/* reading a hole would fill it */
+		if (!cm_os_has_storage(&seg->backing, CM_SLOTS_OFF + i * CM_SLOT_STRIDE, CM_SLOT_COMMIT))
+			return refuse(-EUCLEAN, "a slot has no storage", ret_reason);
 		/* Whether the hold is right is seen when the logs are finished: any of them
 		 * may be half-way through beginning or ending it. */
 		if (!cm_log_is_valid(&seg->log, slot) || !cm_hold_is_bounded(seg, slot) ||
@@ -119,9 +122,14 @@ static bool may_write(const struct cm_log *log, uint64_t off, uint64_t count, ui
 	uint64_t limit = cm_seg_limit(seg), slot = off - CM_SLOTS_OFF;
 	uint64_t locks_end = CM_LOCKS_OFF + CM_LOCKS * sizeof(struct cm_lock_shm);
 	const uint64_t hold = offsetof(struct cm_slot_shm, hold_at);
+	uint64_t size = UINT64_MAX;
 
-	if (off == offsetof(struct cm_super_shm, limit))
-		return count == 1 && value >= limit && value <= seg->max_size && value % CM_SEGMENT == 0;
+	if (off == offsetof(struct cm_super_shm, limit)) { /* the file grows first */
+		if (seg->backing.fd >= 0 && cm_os_file_size(seg->backing.fd, &size) < 0)
+			return false;
+		return count == 1 && value >= limit && value <= cm_min(seg->max_size, size) &&
+		       value % CM_SEGMENT == 0;
+	}
 	if (lies_in(off, count, CM_LOCKS_OFF, locks_end))
 		return count == 1 && (off - CM_LOCKS_OFF) % sizeof(struct cm_lock_shm) >=
 					     offsetof(struct cm_lock_shm, word);

@@ -31,7 +31,7 @@
 		KIN_CHECK(err_ == 0 && #call);  \
 	} while (0)
 
-/* ---- random numbers: xorshift64* ------------------------------------------- */
+/* ---- random numbers: xorshift64* ------------------------------------------------ */
 
 struct dice {
 	uint64_t state;
@@ -39,7 +39,7 @@ struct dice {
 
 static inline struct dice dice_of(uint64_t seed)
 {
-	return (struct dice){seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du};
+	return (struct dice){ seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du };
 }
 
 static inline uint64_t roll(struct dice *dice, uint64_t below)
@@ -50,7 +50,7 @@ static inline uint64_t roll(struct dice *dice, uint64_t below)
 	return (dice->state * 0x2545f4914f6cdd1du >> 16) % below;
 }
 
-/* ---- heaps ------------------------------------------------------------------- */
+/* ---- heaps ---------------------------------------------------------------------- */
 
 static inline struct comap_heap_opts small_opts(uint32_t flags, uint32_t slots)
 {
@@ -104,7 +104,7 @@ static inline uint64_t live_blocks(comap_heap *heap)
 	return stats_of(heap).live_blocks;
 }
 
-/* ---- blocks that know what they are -------------------------------------------- */
+/* ---- blocks that know what they are --------------------------------------------- */
 
 /* Fill a block of size bytes: every word differs from block to block. */
 static inline void stamp(void *block, size_t size, uint64_t owner)
@@ -125,7 +125,7 @@ static inline bool has_stamp(const void *block, size_t size, uint64_t owner)
 	return true;
 }
 
-/* ---- when a test fails --------------------------------------------------------------- */
+/* ---- when a test fails ---------------------------------------------------------- */
 
 /* A failed test leaves children at work: they would spoil the next one. */
 static inline void bury(void)
@@ -151,7 +151,7 @@ static inline int crowd_teardown(void **state)
 
 #define CROWD_TEST(f) cmocka_unit_test_setup_teardown(f, kin_setup, crowd_teardown)
 
-/* ---- moments --------------------------------------------------------------------- */
+/* ---- moments -------------------------------------------------------------------- */
 
 /* Wait until *flag stands at least at value, at most seconds. */
 static inline bool stands(_Atomic uint32_t *flag, uint32_t value, unsigned seconds)

@@ -90,7 +90,7 @@ static size_t some_size(struct dice *dice)
 	}
 }
 
-/* ---- plain malloc and free ------------------------------------------------------------- */
+/* ---- plain malloc and free ------------------------------------------------------ */
 
 /* A cell always has a block or none, never one that is free: so one block at a time is
  * in flight. */
@@ -128,7 +128,7 @@ static void killed_in_malloc_or_free_200_times(void **state)
 	end_scene(s, 200);
 }
 
-/* ---- malloc_to and free_from ---------------------------------------------------------------- */
+/* ---- malloc_to and free_from ---------------------------------------------------- */
 
 static int linked(void *arg)
 {
@@ -197,7 +197,7 @@ static void killed_amid_huge_blocks_and_trim(void **state)
 	end_scene(s, 0);
 }
 
-/* ---- realloc ------------------------------------------------------------------------------------ */
+/* ---- realloc -------------------------------------------------------------------- */
 
 /* The block in the cell is never in doubt: a copy has a new place, and the old one is
  * freed only by realloc itself.  So a death may leave a cell of a freed block: the child
@@ -239,7 +239,7 @@ static void killed_in_realloc_loses_at_most_two(void **state)
 	end_scene(s, 200);
 }
 
-/* ---- everything else ------------------------------------------------------------------------------- */
+/* ---- everything else ------------------------------------------------------------ */
 
 static int odds_and_ends(void *arg)
 {
@@ -277,7 +277,8 @@ static int odds_and_ends(void *arg)
 			err = comap_mutex_lock(s->heap, &s->desk->mutex);
 			KIN_CHECK(err == 0 || err == -EOWNERDEAD);
 			comap_heap_free_from(s->heap, &s->desk->cell[0]);
-			KIN_CHECK(comap_heap_malloc_to(s->heap, some_size(&dice), &s->desk->cell[0]));
+			KIN_CHECK(
+				comap_heap_malloc_to(s->heap, some_size(&dice), &s->desk->cell[0]));
 			KIN_ZERO(comap_mutex_unlock(s->heap, &s->desk->mutex));
 		}
 		atomic_fetch_add(&s->step, 1);
@@ -304,7 +305,7 @@ static void killed_in_whatever_else_there_is(void **state)
 	end_scene(s, npages);
 }
 
-/* ---- survivors ------------------------------------------------------------------------------------- */
+/* ---- survivors ------------------------------------------------------------------ */
 
 static int survive(void *arg)
 {
@@ -343,7 +344,7 @@ static void survivors_go_on(void **state)
 	while (atomic_load(&s->stop) < 4)
 		kin_sleep_us(100);
 	for (unsigned i = 1; i <= 100; i++) {
-		uint64_t before[2] = {s->nops[0], s->nops[1]};
+		uint64_t before[2] = { s->nops[0], s->nops[1] };
 		uint64_t end = kin_now_ns() + 10 * SECOND;
 
 		kill_at_work(s, i % 2 ? plain : linked, &dice, 300);
@@ -383,7 +384,7 @@ static void eight_die_at_once(void **state)
 	end_scene(s, 160);
 }
 
-/* ---- stopped and continued --------------------------------------------------------------------------- */
+/* ---- stopped and continued ------------------------------------------------------ */
 
 static void stopped_and_continued_500_times(void **state)
 {

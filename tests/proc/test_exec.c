@@ -19,9 +19,9 @@ struct meeting {
 	_Atomic uint32_t step;
 };
 
-static const struct timespec forever = {.tv_sec = 1 << 30};
+static const struct timespec forever = { .tv_sec = 1 << 30 };
 
-/* ---- the stranger ------------------------------------------------------------------ */
+/* ---- the stranger --------------------------------------------------------------- */
 
 /* --guest sleep: attached to nothing.  --guest NAME: attach, take what the root holds. */
 static int guest(const char *what)
@@ -80,7 +80,7 @@ static bool has_become(pid_t pid, const char *what)
 	return false;
 }
 
-/* ---- leaving by exec ------------------------------------------------------------------ */
+/* ---- leaving by exec ------------------------------------------------------------ */
 
 static int attach_and_exec(void *arg)
 {
@@ -93,7 +93,7 @@ static int attach_and_exec(void *arg)
 
 static void slot_of_a_process_that_execs_is_reaped(void **state)
 {
-	struct meeting m = {.heap = small_heap(0)};
+	struct meeting m = { .heap = small_heap(0) };
 	pid_t pid;
 
 	(void)state;
@@ -131,7 +131,7 @@ static int exec_from_a_thread(void *arg)
  * already has the leader's, so it marks nothing. */
 static void slot_of_a_thread_that_execs_is_reaped(void **state)
 {
-	struct meeting m = {.heap = small_heap(0)};
+	struct meeting m = { .heap = small_heap(0) };
 	pid_t pid;
 
 	(void)state;
@@ -151,7 +151,7 @@ static void slot_of_a_thread_that_execs_is_reaped(void **state)
 
 static void mutex_of_a_thread_that_execs_is_inherited_at_once(void **state)
 {
-	struct meeting m = {.heap = small_heap(0)};
+	struct meeting m = { .heap = small_heap(0) };
 	uint64_t start;
 	pid_t pid;
 
@@ -250,7 +250,7 @@ static void exec_that_fails_changes_nothing(void **state)
 	kin_page_drop(m);
 }
 
-/* ---- coming back ------------------------------------------------------------------------- */
+/* ---- coming back ---------------------------------------------------------------- */
 
 static void put_letter(comap_heap *heap)
 {

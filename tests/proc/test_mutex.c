@@ -58,7 +58,7 @@ static pid_t spawn_holder(struct scene *s)
 	return pid;
 }
 
-/* ---- deadlines ------------------------------------------------------------------------ */
+/* ---- deadlines ------------------------------------------------------------------ */
 
 static void trylock_and_lock_for_do_not_wait_longer(void **state)
 {
@@ -110,7 +110,7 @@ static void stopped_owner_is_alive(void **state)
 	end_scene(s);
 }
 
-/* ---- dead owners -------------------------------------------------------------------------- */
+/* ---- dead owners ---------------------------------------------------------------- */
 
 static void mutex_of_the_dead_is_granted_once_with_EOWNERDEAD(void **state)
 {
@@ -120,10 +120,11 @@ static void mutex_of_the_dead_is_granted_once_with_EOWNERDEAD(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		pid_t pid = spawn_holder(s);
+		int err;
 
 		assert_int_equal(kin_kill(pid), -SIGKILL);
-		assert_int_equal(i % 2 ? comap_mutex_trylock(s->heap, mutex)
-				       : comap_mutex_lock(s->heap, mutex), -EOWNERDEAD);
+		err = i % 2 ? comap_mutex_trylock(s->heap, mutex) : comap_mutex_lock(s->heap, mutex);
+		assert_int_equal(err, -EOWNERDEAD);
 		assert_int_equal(stats_of(s->heap).slots_dead, 0);
 		assert_int_equal(comap_mutex_trylock(s->heap, mutex), -EDEADLK);
 		assert_int_equal(comap_mutex_unlock(s->heap, mutex), 0);
@@ -185,7 +186,7 @@ static void what_the_dead_was_publishing_is_decided_before_the_grant(void **stat
 	end_scene(s);
 }
 
-/* ---- many ------------------------------------------------------------------------------------ */
+/* ---- many ----------------------------------------------------------------------- */
 
 struct counter {
 	struct scene *s;
@@ -210,7 +211,7 @@ static void *count(void *arg)
 
 static int count_with_two_threads(void *arg)
 {
-	struct counter c[2] = {{arg, 15000, 0}, {arg, 15000, 0}};
+	struct counter c[2] = { { arg, 15000, 0 }, { arg, 15000, 0 } };
 	pthread_t thread[2];
 
 	for (unsigned i = 0; i < 2; i++)
@@ -327,7 +328,7 @@ static void killed_waiters_take_no_wakeup_with_them(void **state)
 	}
 }
 
-/* ---- whose it is -------------------------------------------------------------------------------- */
+/* ---- whose it is ---------------------------------------------------------------- */
 
 static int hold_nothing(void *arg)
 {

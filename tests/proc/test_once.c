@@ -221,7 +221,7 @@ static void racers_take_over_from_those_who_die_in_it(void **state)
 	}
 }
 
-/* ---- deadlines ------------------------------------------------------------------------------ */
+/* ---- deadlines ------------------------------------------------------------------ */
 
 static int build_slowly(comap_heap *heap, comap_ref *cell, void *arg)
 {
@@ -253,16 +253,18 @@ static int never(comap_heap *heap, comap_ref *cell, void *arg)
 static void waiters_have_a_deadline(void **state)
 {
 	struct scene *s = new_scene();
-	comap_ref ref = {1};
+	comap_ref ref = { 1 };
 	uint64_t start;
 	pid_t pid;
+	int err;
 
 	(void)state;
 	pid = kin_spawn(call_slowly, s);
 	assert_true(kin_await(&s->step, 1));
 	for (unsigned i = 0; i < 4; i++) {
 		start = kin_now_ns();
-		assert_int_equal(comap_root_once(s->heap, "slow", never, &s->nbegun, i * 25 * MS, &ref), -ETIMEDOUT);
+		err = comap_root_once(s->heap, "slow", never, &s->nbegun, i * 25 * MS, &ref);
+		assert_int_equal(err, -ETIMEDOUT);
 		assert_true(kin_now_ns() - start >= i * 25 * MS);
 		assert_true(kin_now_ns() - start < i * 25 * MS + SECOND);
 	}
@@ -314,7 +316,7 @@ static void killed_initialiser_is_noticed_by_those_who_wait(void **state)
 	end_scene(s);
 }
 
-/* ---- errors --------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------- */
 
 static int fail_twice(comap_heap *heap, comap_ref *cell, void *arg)
 {
@@ -330,7 +332,7 @@ static int fail_twice(comap_heap *heap, comap_ref *cell, void *arg)
 static void error_of_the_initialiser_is_returned_and_the_next_tries_afresh(void **state)
 {
 	struct scene *s = new_scene();
-	comap_ref ref = {1};
+	comap_ref ref = { 1 };
 	unsigned n = 0;
 
 	(void)state;
@@ -367,7 +369,7 @@ static void initialiser_may_do_anything_but_wait_for_itself(void **state)
 {
 	struct scene *s = new_scene();
 	unsigned n = 2;
-	comap_ref ref = {1};
+	comap_ref ref = { 1 };
 
 	(void)state;
 	assert_int_equal(comap_root_once(s->heap, "x", call_again, &n, 0, &ref), 0);

@@ -38,7 +38,7 @@ static int init_root(comap_heap *heap, comap_ref *cell, void *arg)
 	return comap_heap_malloc_to(heap, 100, cell) ? 0 : -errno;
 }
 
-/* ---- many at once --------------------------------------------------------------------- */
+/* ---- many at once --------------------------------------------------------------- */
 
 #define RACERS 20u
 
@@ -206,7 +206,7 @@ static void attach_while_a_neighbour_grows_the_heap(void **state)
 	kin_page_drop(race);
 }
 
-/* ---- unlink ---------------------------------------------------------------------------- */
+/* ---- unlink --------------------------------------------------------------------- */
 
 static int wait_for_text(void *arg)
 {
@@ -254,7 +254,7 @@ static void those_attached_go_on_after_unlink(void **state)
 	kin_page_drop(race);
 }
 
-/* ---- creators that die -------------------------------------------------------------------- */
+/* ---- creators that die ---------------------------------------------------------- */
 
 static int create_and_wait(void *arg)
 {
@@ -304,7 +304,7 @@ static void killed_creator_leaves_nothing_that_opens_half_made(void **state)
 	kin_page_drop(step);
 }
 
-/* ---- repair ---------------------------------------------------------------------------------- */
+/* ---- repair --------------------------------------------------------------------- */
 
 struct mess {
 	comap_heap *heap;
@@ -466,7 +466,7 @@ static int open_again_and_again(void *arg)
 /* Does anybody have the file to himself?  docs/format.md: a lock on its first byte. */
 static bool is_being_repaired(int fd)
 {
-	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
 
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_WRLCK;
 }
@@ -536,7 +536,7 @@ static void stopped_repairer_is_EBUSY_after_the_timeout(void **state)
 	kin_page_drop(race);
 }
 
-/* ---- fork amid an open ---------------------------------------------------------------------- */
+/* ---- fork amid an open ---------------------------------------------------------- */
 
 static void *open_for_ever(void *arg)
 {

@@ -30,7 +30,7 @@ static struct cm_slot_shm *third(const struct scene *s)
 	return cm_life_slot(&s->heap->seg.life, THIRD);
 }
 
-/* ---- walking ------------------------------------------------------------------------- */
+/* ---- walking -------------------------------------------------------------------- */
 
 /* In a child: traced by its parent, it waits for the first step. */
 static void stand_still(void)
@@ -103,7 +103,7 @@ static bool is_being_reaped(const struct scene *s, uint64_t unused)
 	return cm_read(&third(s)->reap) != 0;
 }
 
-/* ---- who takes part -------------------------------------------------------------------- */
+/* ---- who takes part ------------------------------------------------------------- */
 
 static int reaper(void *arg)
 {
@@ -205,7 +205,7 @@ static void assert_lives_and_dies(struct scene *s, pid_t pid)
 	assert_int_equal(stats_of(s->heap).deaths, deaths + 1);
 }
 
-/* ---- the races ------------------------------------------------------------------------------ */
+/* ---- the races ------------------------------------------------------------------ */
 
 /* The story: a newcomer saw a free slot.  Before it locked the slot's mutex another took
  * the slot and died; before the reaper reset the mutex the newcomer had it locked. */
@@ -229,7 +229,8 @@ static void newcomer_and_reaper_do_not_meet_in_one_slot(void **state)
 		generation = cm_read(&third(s)->generation);
 		assert_true(walk_until(reaping, has_generation_after, s, generation) < MOST_STEPS);
 		/* the newcomer goes on, if it may, to where it has the mutex and k steps further */
-		is_traced = walk_until(coming, is_named, s, (uint64_t)coming) == MOST_STEPS || step(coming, k);
+		is_traced = walk_until(coming, is_named, s, (uint64_t)coming) == MOST_STEPS ||
+			    step(coming, k);
 		assert_true(is_traced);
 		let_go(reaping);
 		kin_sleep_us(1000);

@@ -16,9 +16,9 @@ static char self[4096];
 static char dir[64]; /* a directory for the files of a test */
 static char path[96], copy[96];
 
-static const struct timespec forever = {.tv_sec = 1 << 30};
+static const struct timespec forever = { .tv_sec = 1 << 30 };
 
-/* ---- people at work on a file ------------------------------------------------------------ */
+/* ---- people at work on a file --------------------------------------------------- */
 
 #define WORKERS 4u
 #define CELLS 40u /* each */
@@ -127,7 +127,7 @@ static void copy_file(const char *from, const char *to)
 	assert_int_equal(system(command), 0);
 }
 
-/* ---- copies --------------------------------------------------------------------------------- */
+/* ---- copies --------------------------------------------------------------------- */
 
 /* All stand still while the file is copied, wherever they were: with blocks on their
  * way, logs half applied, locks held.  The copy knows none of them. */
@@ -255,14 +255,16 @@ static void heap_whose_processes_were_all_killed_reopens(void **state)
 	assert_int_equal(comap_heap_unlink(path), 0);
 }
 
-/* ---- strangers --------------------------------------------------------------------------------- */
+/* ---- strangers ------------------------------------------------------------------ */
 
 static int send_fd(int via, int fd)
 {
 	char byte = 'f', control[CMSG_SPACE(sizeof fd)] = {0};
-	struct iovec iov = {&byte, 1};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
-			     .msg_controllen = sizeof control};
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof control };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
 	c->cmsg_level = SOL_SOCKET;
@@ -275,9 +277,11 @@ static int send_fd(int via, int fd)
 static int receive_fd(int via)
 {
 	char byte, control[CMSG_SPACE(sizeof(int))];
-	struct iovec iov = {&byte, 1};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
-			     .msg_controllen = sizeof control};
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof control };
 	struct cmsghdr *c;
 	int fd;
 
@@ -390,7 +394,7 @@ static void open_fd_refuses_what_makes_no_sense(void **state)
 	assert_int_equal(comap_heap_unlink(path), 0);
 }
 
-/* ---- readers ---------------------------------------------------------------------------------------- */
+/* ---- readers -------------------------------------------------------------------- */
 
 #define VERSIONS 8u
 
@@ -405,7 +409,7 @@ static int write_versions(void *arg)
 	KIN_ZERO(comap_heap_open(path, NULL, &heap));
 	atomic_fetch_add(&shift->nready, 1);
 	for (uint64_t n = 0;; n++) {
-		char name[8] = {'v', (char)('0' + roll(&dice, VERSIONS))};
+		char name[8] = { 'v', (char)('0' + roll(&dice, VERSIONS)) };
 		uint64_t *block = comap_heap_malloc(heap, 16);
 
 		if (!block && errno == ENOMEM)
@@ -443,7 +447,7 @@ static bool read_all(comap_heap *heap, unsigned *nbusy)
 	for (char c = '0'; c < (char)('0' + VERSIONS) && got == 0; c++) {
 		comap_ref ref;
 
-		got = comap_root_get(heap, (char[]){'v', c, 0}, &ref);
+		got = comap_root_get(heap, (char[]){ 'v', c, 0 }, &ref);
 		if (got == 0 && *(uint64_t *)comap_heap_at(heap, ref) != (uint64_t)c)
 			return false;
 	}
@@ -465,7 +469,9 @@ static void reader_beside_writers_sees_whole_roots(void **state)
 		uint64_t *block = comap_heap_malloc(heap, 16);
 
 		*block = (uint64_t)c;
-		assert_int_equal(comap_root_set(heap, (char[]){'v', c, 0}, comap_heap_ref(heap, block)), 0);
+		assert_int_equal(comap_root_set(heap, (char[]){ 'v', c, 0 },
+						comap_heap_ref(heap, block)),
+				 0);
 	}
 	assert_non_null(comap_heap_malloc_to(heap, 16, &desk_of(heap)->cell[0]));
 	comap_heap_detach(heap);

@@ -16,8 +16,8 @@ static _Atomic uint32_t nhandled, nrefused, nwrong;
 /* Signals every `us` microseconds, or 0: none any more. */
 static void storm(int us, void (*handler)(int))
 {
-	struct itimerval timer = {{0, us}, {0, us}};
-	struct sigaction action = {.sa_handler = handler};
+	struct itimerval timer = { { 0, us }, { 0, us } };
+	struct sigaction action = { .sa_handler = handler };
 
 	if (us)
 		sigaction(SIGALRM, &action, NULL);
@@ -54,7 +54,7 @@ static bool lasts(uint64_t start, uint64_t ns)
 	return kin_now_ns() - start < ns;
 }
 
-/* ---- handlers ------------------------------------------------------------------------------ */
+/* ---- handlers ------------------------------------------------------------------- */
 
 static int allocate_amid_a_storm(void *arg)
 {
@@ -107,13 +107,15 @@ static void handler_elsewhere_may_allocate(void **state)
 	assert_int_equal(wait_for(kin_spawn(compute_amid_a_storm, NULL), 30), 0);
 }
 
+struct desk {
+	comap_mutex mutex;
+	comap_ref cell;
+};
+
 static int call_everything_amid_a_storm(void *arg)
 {
 	uint64_t start = kin_now_ns();
-	struct {
-		comap_mutex mutex;
-		comap_ref cell;
-	} *desk;
+	struct desk *desk;
 	comap_ref ref;
 
 	(void)arg;
@@ -220,7 +222,7 @@ static void handlers_amid_threads_that_begin_and_end(void **state)
 	assert_int_equal(wait_for(kin_spawn(threads_amid_a_storm, NULL), 30), 0);
 }
 
-/* ---- interrupted system calls ------------------------------------------------------------------ */
+/* ---- interrupted system calls --------------------------------------------------- */
 
 static int large_amid_a_storm(void *arg)
 {
@@ -287,7 +289,7 @@ static void signals_shorten_no_wait(void **state)
 	assert_int_equal(wait_for(kin_spawn(wait_amid_a_storm, NULL), 30), 0);
 }
 
-/* ---- cancellation ---------------------------------------------------------------------------------- */
+/* ---- cancellation --------------------------------------------------------------- */
 
 static char name[64];
 static _Atomic int reached; /* how far a thread came that is already cancelled */

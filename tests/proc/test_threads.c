@@ -79,7 +79,7 @@ static void eight_threads_do_not_get_in_each_others_way(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 8; i++)
-		w[i] = (struct worker){.heap = heap, .seed = i + 1, .rounds = 4000, .size_most = 6 * MIB};
+		w[i] = (struct worker){ .heap = heap, .seed = i + 1, .rounds = 4000, .size_most = 6 * MIB };
 	start(thread, w, 8, work);
 	join(thread, 8);
 	for (unsigned i = 0; i < 8; i++)
@@ -94,7 +94,7 @@ static void eight_threads_do_not_get_in_each_others_way(void **state)
 	comap_heap_close(heap);
 }
 
-/* ---- slots -------------------------------------------------------------------------------- */
+/* ---- slots ---------------------------------------------------------------------- */
 
 static void *use_once(void *arg)
 {
@@ -109,7 +109,7 @@ static void *use_once(void *arg)
 static void thread_that_ends_gives_its_slot_back(void **state)
 {
 	comap_heap *heap = small_heap(0);
-	struct worker w = {.heap = heap};
+	struct worker w = { .heap = heap };
 	pthread_t thread;
 
 	(void)state;
@@ -128,7 +128,7 @@ static void thousands_of_short_threads_do_not_use_up_the_slots(void **state)
 {
 	comap_heap *heap = small_heap(5);
 	comap_mutex *mutex = comap_heap_calloc(heap, 1, sizeof *mutex);
-	struct worker w[4] = {{.heap = heap}, {.heap = heap}, {.heap = heap}, {.heap = heap}};
+	struct worker w[4] = { { .heap = heap }, { .heap = heap }, { .heap = heap }, { .heap = heap } };
 	pthread_t thread[4];
 
 	(void)state;
@@ -169,7 +169,7 @@ static void detached_thread_has_no_slot_until_its_next_call(void **state)
 	comap_heap_close(heap);
 }
 
-/* ---- more threads than slots ------------------------------------------------------------------ */
+/* ---- more threads than slots ---------------------------------------------------- */
 
 struct crush {
 	comap_heap *heap;
@@ -198,7 +198,7 @@ static void *try_mutex(void *arg)
 
 static void mutex_without_a_slot_is_EAGAIN(void **state)
 {
-	struct crush c = {.heap = small_heap(4)};
+	struct crush c = { .heap = small_heap(4) };
 	pthread_t thread[16];
 
 	(void)state;
@@ -228,7 +228,9 @@ static void sixteen_threads_share_four_slots(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 16; i++)
-		w[i] = (struct worker){.heap = heap, .seed = i + 1, .rounds = 300, .size_most = 300 * KIB};
+		w[i] = (struct worker){
+			.heap = heap, .seed = i + 1, .rounds = 300, .size_most = 300 * KIB
+		};
 	start(thread, w, 16, work);
 	join(thread, 16);
 	for (unsigned i = 0; i < 16; i++)
@@ -354,7 +356,7 @@ static void common_slot_goes_from_process_to_process(void **state)
 	kin_page_drop(s);
 }
 
-/* ---- handles and the threads that use them ------------------------------------------------------- */
+/* ---- handles and the threads that use them -------------------------------------- */
 
 struct lingering {
 	comap_heap *heap;
@@ -373,7 +375,7 @@ static void *attach_and_linger(void *arg)
 
 static void mapping_goes_with_the_last_thread(void **state)
 {
-	struct lingering l = {.heap = small_heap(0)};
+	struct lingering l = { .heap = small_heap(0) };
 	comap_heap *other;
 	pthread_t thread;
 	void *p;
@@ -419,7 +421,7 @@ static void threads_open_and_close_heaps_of_their_own(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 4; i++)
-		w[i] = (struct worker){.rounds = 100};
+		w[i] = (struct worker){ .rounds = 100 };
 	start(thread, w, 4, use_what_is_opened_and_closed);
 	join(thread, 4);
 	for (unsigned i = 0; i < 4; i++)
@@ -446,7 +448,7 @@ static void *leave_work_to_a_destructor(void *arg)
 
 static void key_destructors_may_allocate(void **state)
 {
-	struct worker w = {.heap = small_heap(0)};
+	struct worker w = { .heap = small_heap(0) };
 	pthread_t thread;
 
 	(void)state;
@@ -464,7 +466,7 @@ static void key_destructors_may_allocate(void **state)
 	comap_heap_close(w.heap);
 }
 
-/* ---- looking while others work -------------------------------------------------------------------- */
+/* ---- looking while others work -------------------------------------------------- */
 
 struct glance {
 	comap_heap *heap;
@@ -506,7 +508,7 @@ static void *attach_and_detach(void *arg)
 
 static void check_amid(void *(*fn)(void *), unsigned nthreads, unsigned nchecks)
 {
-	struct glance g = {.heap = small_heap(0)};
+	struct glance g = { .heap = small_heap(0) };
 	unsigned nbad = 0;
 	pthread_t thread[8];
 

@@ -69,14 +69,17 @@ int balance(struct soak *soak)
 		want += count_cards(soak->exact_desk->corner[i].card, CARDS);
 	have = live_blocks(soak->exact);
 	if (have != want) {
-		fprintf(stderr, "soak: exact heap: %" PRIu64 " blocks live, %" PRIu64 " in cells\n", have, want);
+		fprintf(stderr, "soak: exact heap: %" PRIu64 " blocks live, %" PRIu64 " in cells\n",
+			have, want);
 		err = -1;
 	}
 	/* the pages of roots are blocks, too */
 	want = count_loose(soak) + LOOSE_NAMES / 30 + atomic_load(&soak->board->may_lose);
 	have = live_blocks(soak->loose);
 	if (have > want || have < count_loose(soak)) {
-		fprintf(stderr, "soak: loose heap: %" PRIu64 " blocks live, %" PRIu64 " to %" PRIu64 " accounted for\n",
+		fprintf(stderr,
+			"soak: loose heap: %" PRIu64 " blocks live, %" PRIu64 " to %" PRIu64
+			" accounted for\n",
 			have, count_loose(soak), want);
 		err = -1;
 	}

@@ -47,7 +47,7 @@ long find_stain(const void *block, size_t size, uint64_t colour)
 
 void label(void *block, size_t size, uint64_t colour)
 {
-	uint64_t words[3] = {colour, size, ~(colour ^ size << 20)};
+	uint64_t words[3] = { colour, size, ~(colour ^ size << 20) };
 
 	memcpy(block, words, sizeof words);
 	paint((char *)block + LABEL_BYTES, size - LABEL_BYTES, colour);

@@ -2,7 +2,8 @@
  * soak.c - many processes, random operations, random deaths: does anything get lost,
  * torn, given out twice, or stuck?
  *
- *	soak [--processes N] [--threads N] [--seconds N] [--seed N] [--slots N] [--file NAME] [--keep]
+ *	soak [--processes N] [--threads N] [--seconds N] [--seed N] [--slots N]
+ *	     [--file NAME] [--keep]
  *
  * The monitor kills, stops and continues workers at random microseconds and replaces
  * the dead.  Every few seconds it kills all of them at once, and then every block must
@@ -33,7 +34,7 @@ struct monitor {
 	bool keeps, has_failed;
 };
 
-/* ---- making and opening ---------------------------------------------------------------------- */
+/* ---- making and opening --------------------------------------------------------- */
 
 static int make_heap(const char *path, uint32_t nslots, size_t desk_bytes, comap_heap **ret_heap)
 {
@@ -120,7 +121,7 @@ static int come_back(const char *number, const char *fds)
 	return worker_run(&soak, (unsigned)atoi(number));
 }
 
-/* ---- births ----------------------------------------------------------------------------------------- */
+/* ---- births --------------------------------------------------------------------- */
 
 static void hire(struct monitor *m, unsigned worker)
 {
@@ -136,13 +137,13 @@ static void hire(struct monitor *m, unsigned worker)
 		snprintf(number, sizeof number, "%u", worker);
 		snprintf(fds, sizeof fds, "%d,%d,%d", m->soak.board_fd, m->soak.loose_fd, m->soak.exact_fd);
 		execl("/proc/self/exe", "soak", "--worker", number, fds, (char *)NULL);
-		KIN_CHECK(!"exec");
+		kin_fail_(__FILE__, __LINE__, "exec");
 	}
 	m->pid[worker] = pid;
 	(void)roll(&m->dice, 4); /* the child's roll was ours, too */
 }
 
-/* ---- deaths ------------------------------------------------------------------------------------------- */
+/* ---- deaths --------------------------------------------------------------------- */
 
 static void bury_one(struct monitor *m, pid_t pid, int status)
 {
@@ -188,20 +189,20 @@ static void kill_worker(struct monitor *m, unsigned w)
 		bury_one(m, m->pid[w], status);
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------------ */
+/* ---- looking -------------------------------------------------------------------- */
 
 static const char *const op_names[] = {
 	"rest", "swap", "move", "card", "corner", "roots", "once", "tidy", "fork",
 };
 
-static void tell_one(struct monitor *m, const char *who, unsigned number, struct person *p, uint64_t life)
+static void tell_one(const char *who, unsigned number, struct person *p, uint64_t life)
 {
 	uint64_t beat = atomic_load(&p->beat), now = kin_now_ns();
 
 	fprintf(stderr, "soak:   %s %u: %s %s for %" PRIu64 " ms%s\n", who, number,
 		op_names[atomic_load(&p->op)], beat ? "busy" : "resting",
-		beat && now > beat ? (now - beat) / MS : 0, atomic_load(&p->life) == life ? "" : " (a life ago)");
-	(void)m;
+		beat && now > beat ? (now - beat) / MS : 0,
+		atomic_load(&p->life) == life ? "" : " (a life ago)");
 }
 
 /* Who is at what. */
@@ -213,11 +214,11 @@ static void tell_all(struct monitor *m)
 	for (unsigned w = 0; w < board->nworkers; w++) {
 		fprintf(stderr, "soak: worker %u is pid %d\n", w, (int)m->pid[w]);
 		for (unsigned i = 0; i < board->nthreads; i++)
-			tell_one(m, "thread", i, worker_person(board, w, i), atomic_load(&board->life[w]));
+			tell_one("thread", i, worker_person(board, w, i), atomic_load(&board->life[w]));
 	}
 	for (unsigned g = 0; g < GUESTS; g++)
 		if (atomic_load(&guest_person(board, g)->pid))
-			tell_one(m, "guest, pid", (unsigned)atomic_load(&guest_person(board, g)->pid),
+			tell_one("guest, pid", (unsigned)atomic_load(&guest_person(board, g)->pid),
 				 guest_person(board, g), atomic_load(&guest_person(board, g)->life));
 }
 
@@ -264,7 +265,7 @@ static bool hangs(const struct monitor *m)
 	return m->longest_stall > HANG;
 }
 
-/* ---- mischief -------------------------------------------------------------------------------------------------- */
+/* ---- mischief ------------------------------------------------------------------- */
 
 static unsigned some_worker(struct monitor *m)
 {
@@ -355,7 +356,7 @@ static void take_stock(struct monitor *m)
 		m->has_failed = true;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------- */
+/* ---- the end -------------------------------------------------------------------- */
 
 static void tell_hang(struct monitor *m)
 {
@@ -416,9 +417,10 @@ static void report(struct monitor *m)
 		m->has_failed = true;
 	getrusage(RUSAGE_CHILDREN, &usage);
 	printf("soak seconds=%" PRIu64 " processes=%u threads=%u seed=%" PRIu64 " kills=%" PRIu64
-	       " stops=%" PRIu64 " massacres=%" PRIu64 " forks=%" PRIu64 " execs=%" PRIu64 " ops=%" PRIu64
-	       " checks=%" PRIu64 " deaths=%" PRIu64 " steals=%" PRIu64 " lost_plain=%" PRIu64 "/%" PRIu64
-	       " lost_to=%" PRIu64 " misuses=%" PRIu64 " longest_stall_ms=%" PRIu64 " (%s) rss_mib=%ld"
+	       " stops=%" PRIu64 " massacres=%" PRIu64 " forks=%" PRIu64 " execs=%" PRIu64
+	       " ops=%" PRIu64 " checks=%" PRIu64 " deaths=%" PRIu64 " steals=%" PRIu64
+	       " lost_plain=%" PRIu64 "/%" PRIu64 " lost_to=%" PRIu64 " misuses=%" PRIu64
+	       " longest_stall_ms=%" PRIu64 " (%s) rss_mib=%ld"
 	       " file_mib=%" PRIu64 " left_kib=%" PRIu64 " %s\n",
 	       (kin_now_ns() - m->began) / SECOND, board->nworkers, board->nthreads, board->seed,
 	       m->nkills, m->nstops, m->nmassacres, atomic_load(&board->nforks),
@@ -465,18 +467,20 @@ static void run(struct monitor *m)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: soak [--processes N] [--threads N] [--seconds N] [--seed N] [--slots N] [--file NAME] [--keep]\n");
+	fprintf(stderr,
+		"usage: soak [--processes N] [--threads N] [--seconds N] [--seed N] [--slots N]\n"
+		"            [--file NAME] [--keep]\n");
 	return 2;
 }
 
 static int read_args(struct monitor *m, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"processes", required_argument, NULL, 'p'}, {"threads", required_argument, NULL, 't'},
-		{"seconds", required_argument, NULL, 's'},   {"seed", required_argument, NULL, 'r'},
-		{"slots", required_argument, NULL, 'n'},     {"file", required_argument, NULL, 'f'},
-		{"keep", no_argument, NULL, 'k'},
-		{NULL, 0, NULL, 0},
+		{ "processes", required_argument, NULL, 'p' }, { "threads", required_argument, NULL, 't' },
+		{ "seconds", required_argument, NULL, 's' }, { "seed", required_argument, NULL, 'r' },
+		{ "slots", required_argument, NULL, 'n' }, { "file", required_argument, NULL, 'f' },
+		{ "keep", no_argument, NULL, 'k' },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct board *board = m->soak.board;
 	int c;
@@ -489,14 +493,16 @@ static int read_args(struct monitor *m, int argc, char **argv)
 		case 'r': board->seed = strtoull(optarg, NULL, 0); break;
 		case 'n': board->nslots = (uint32_t)atoi(optarg); break;
 		case 'f':
-			snprintf(board->file, sizeof board->file, "%s%s", strchr(optarg, '/') ? "" : "/dev/shm/",
-				 optarg);
+			snprintf(board->file, sizeof board->file, "%s%s",
+				 strchr(optarg, '/') ? "" : "/dev/shm/", optarg);
 			break;
 		case 'k': m->keeps = true; break;
 		default: return -1;
 		}
 	return optind == argc && board->nworkers >= 1 && board->nworkers <= WORKERS_MOST &&
-	       board->nthreads >= 1 && board->nthreads <= THREADS_MOST ? 0 : -1;
+			       board->nthreads >= 1 && board->nthreads <= THREADS_MOST
+		       ? 0
+		       : -1;
 }
 
 int main(int argc, char **argv)

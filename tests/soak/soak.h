@@ -32,7 +32,7 @@
 #define ONCE_NAMES 20u    /* in the exact heap: all in the first page of roots */
 #define LOOSE_NAMES 80u
 
-/* ---- in the heaps --------------------------------------------------------------------- */
+/* ---- in the heaps --------------------------------------------------------------- */
 
 /* A cell and what its block looks like; colour 0: not painted (yet). */
 struct card {
@@ -58,7 +58,7 @@ struct loose_desk {
 	comap_ref table[TABLE];
 };
 
-/* ---- on the board ------------------------------------------------------------------------ */
+/* ---- on the board --------------------------------------------------------------- */
 
 /* A thread of a worker, or a guest.  Its own cache line. */
 struct person {
@@ -76,7 +76,7 @@ struct board {
 	uint32_t nworkers, nthreads;
 	uint32_t nslots;                       /* of each heap; 0: plenty */
 	uint64_t seed;
-	char file[256];                        /* loose heap's path, exact is that + "-exact"; "": memfds */
+	char file[256];                        /* the loose heap's path (exact: + "-exact"); "": memfds */
 	_Atomic uint32_t stop;
 	_Atomic uint64_t life[WORKERS_MOST];   /* grows with each death and exec */
 	_Atomic uint64_t next_colour;
@@ -103,7 +103,7 @@ static inline struct person *guest_person(struct board *board, unsigned guest)
 	return &board->person[WORKERS_MOST * THREADS_MOST + guest];
 }
 
-/* ---- paint.c ----------------------------------------------------------------------------------- */
+/* ---- paint.c -------------------------------------------------------------------- */
 
 void paint(void *block, size_t size, uint64_t colour);
 /* Where it differs from that paint, or -1. */
@@ -115,16 +115,17 @@ void label(void *block, size_t size, uint64_t colour);
 /* NULL, or what is wrong with it. */
 const char *read_label(const void *block, size_t usable, size_t *ret_size, uint64_t *ret_colour);
 
-/* ---- account.c ------------------------------------------------------------------------------------ */
+/* ---- account.c ------------------------------------------------------------------ */
 
 /* The process is dead: what it had in hand may be lost. */
 void settle(struct board *board, struct person *person);
-/* Everybody is dead and reaped: compare the heaps with the tables.  0, or a word on stderr and -1. */
+/* Everybody is dead and reaped: compare the heaps with the tables.  0, or a word on stderr
+ * and -1. */
 int balance(struct soak *soak);
 /* Free all that the tables know. */
 void clear_tables(struct soak *soak);
 
-/* ---- worker.c -------------------------------------------------------------------------------------- */
+/* ---- worker.c ------------------------------------------------------------------- */
 
 int worker_run(struct soak *soak, unsigned worker);
 int init_named_block(comap_heap *heap, comap_ref *cell, void *arg);

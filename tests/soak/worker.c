@@ -62,7 +62,7 @@ static size_t any_size(struct dice *dice)
 	return roll(dice, 500) ? some_size(dice) : 3 * MIB + roll(dice, 7 * MIB);
 }
 
-/* ---- the loose heap ---------------------------------------------------------------------- */
+/* ---- the loose heap ------------------------------------------------------------- */
 
 static void free_labelled(const struct hands *hands, comap_ref ref)
 {
@@ -122,7 +122,7 @@ static void swap_block(struct hands *hands)
 	if (roll(&hands->dice, 8))
 		/* a neighbour may have put one there meanwhile */
 		free_labelled(hands, comap_ref_exchange(place, comap_heap_ref(hands->soak->loose,
-									      new_labelled(hands))));
+								       new_labelled(hands))));
 	atomic_store(&hands->person->in_hand, 0);
 }
 
@@ -205,7 +205,7 @@ static void set_and_delete_roots(struct hands *hands)
 	expect(hands, "mutex_unlock", comap_mutex_unlock(heap, &hands->soak->loose_desk->names));
 }
 
-/* ---- the exact heap --------------------------------------------------------------------------- */
+/* ---- the exact heap ------------------------------------------------------------- */
 
 /* death anywhere: the cell is null or has its block, and the colour is 0 or right. */
 static void empty_card(struct hands *hands, struct card *card)
@@ -277,7 +277,7 @@ static void visit_corner(struct hands *hands)
 	expect(hands, "mutex_unlock", comap_mutex_unlock(heap, &corner->mutex));
 }
 
-/* ---- both ----------------------------------------------------------------------------------------- */
+/* ---- both ----------------------------------------------------------------------- */
 
 static int look_at_slot(const struct comap_slot_info *info, void *arg)
 {
@@ -339,7 +339,7 @@ static void create_once(struct hands *hands)
 						   UINT64_MAX, &ref));
 }
 
-/* ---- forks and execs --------------------------------------------------------------------------------- */
+/* ---- forks and execs ------------------------------------------------------------ */
 
 static void act(struct hands *hands);
 
@@ -433,7 +433,7 @@ static void exec_myself(struct hands *hands)
 	fail(hands, "exec", 0, 0);
 }
 
-/* ---- one thread ------------------------------------------------------------------------------------------ */
+/* ---- one thread ----------------------------------------------------------------- */
 
 static void act(struct hands *hands)
 {
