@@ -152,7 +152,7 @@ do_sanitize() {
 do_soak() {
 	need "${base[@]}"
 	build build
-	build/tests/soak --seconds "${1:-30}"
+	build/tests/proc/soak --seconds "${1:-30}"
 }
 
 do_fuzz() {

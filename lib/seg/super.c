@@ -118,7 +118,7 @@ static bool lies_in(uint64_t off, uint64_t count, uint64_t from, uint64_t to)
 static bool may_write(const struct cm_log *log, uint64_t off, uint64_t count, uint64_t value)
 {
 	const struct cm_seg *seg = (const struct cm_seg *)(const void *)((const char *)log -
-									 offsetof(struct cm_seg, log));
+						      offsetof(struct cm_seg, log));
 	uint64_t limit = cm_seg_limit(seg), slot = off - CM_SLOTS_OFF;
 	uint64_t locks_end = CM_LOCKS_OFF + CM_LOCKS * sizeof(struct cm_lock_shm);
 	const uint64_t hold = offsetof(struct cm_slot_shm, hold_at);

@@ -51,7 +51,7 @@ static void assert_misuse(comap_heap *heap, struct fx_misuse *seen, void *ptr, i
 static void a_double_free_is_told_and_ignored(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
-	const size_t sizes[] = {0, 1, 100, 4096, 65536, 65537, 200000, 4128768, 4194304, 9000000};
+	const size_t sizes[] = { 0, 1, 100, 4096, 65536, 65537, 200000, 4128768, 4194304, 9000000 };
 	struct blocks b = some_blocks(heap);
 	struct fx_misuse seen;
 
@@ -73,7 +73,7 @@ static void a_double_free_is_told_and_ignored(void **state)
 static void a_double_free_after_a_trim_is_still_refused(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
-	const size_t sizes[] = {1, 100, 65536, 65537, 4128768, 9000000};
+	const size_t sizes[] = { 1, 100, 65536, 65537, 4128768, 9000000 };
 	struct fx_misuse seen;
 
 	(void)state;
@@ -178,7 +178,7 @@ static void free_from_of_no_block_leaves_the_cell(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
 	struct blocks b = some_blocks(heap);
-	comap_ref *cell = comap_heap_calloc(heap, 1, sizeof *cell), on_stack = {4096};
+	comap_ref *cell = comap_heap_calloc(heap, 1, sizeof *cell), on_stack = { 4096 };
 	struct fx_misuse seen;
 	const uint64_t bad[] = {
 		comap_heap_ref(heap, b.slab + 16).off, comap_heap_ref(heap, b.run + 4096).off,
@@ -215,7 +215,7 @@ static void free_from_of_a_wild_ref_is_told_and_ignored(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
 	comap_ref *cell = comap_heap_calloc(heap, 1, sizeof *cell);
-	const uint64_t wild[] = {~0ull, ~15ull, 1ull << 63, 1ull << 62, 1ull << 48, 0x7fffffffffffffff};
+	const uint64_t wild[] = { ~0ull, ~15ull, 1ull << 63, 1ull << 62, 1ull << 48, 0x7fffffffffffffff };
 	struct fx_misuse seen;
 
 	(void)state;
@@ -237,7 +237,7 @@ static void realloc_of_no_block_is_told_and_returns_null(void **state)
 	struct fx_misuse seen;
 	void *gone = comap_heap_malloc(heap, 3000);
 	int local;
-	void *bad[] = {&local, b.slab + 16, b.run + 65536, b.huge + 4 * CM_MIB, gone};
+	void *bad[] = { &local, b.slab + 16, b.run + 65536, b.huge + 4 * CM_MIB, gone };
 
 	(void)state;
 	comap_heap_free(heap, gone);
@@ -373,12 +373,13 @@ static void a_place_is_found_from_every_byte_of_a_block(void **state)
 	const struct {
 		char *p;
 		size_t n, step;
-	} all[] = {{b.slab, 112, 1}, {b.run, 200704, 1001}, {b.huge, 5 * CM_MIB, 65537}};
+	} all[] = { { b.slab, 112, 1 }, { b.run, 200704, 1001 }, { b.huge, 5 * CM_MIB, 65537 } };
 
 	(void)state;
 	for (unsigned i = 0; i < 3; i++)
 		for (size_t at = 0; at < all[i].n; at += all[i].step) {
-			struct cm_place place = cm_place_of(&heap->seg, cm_off_of(&heap->seg, all[i].p + at));
+			struct cm_place place =
+				cm_place_of(&heap->seg, cm_off_of(&heap->seg, all[i].p + at));
 
 			assert_true(place.off == cm_off_of(&heap->seg, all[i].p));
 			assert_true(place.size == all[i].n);

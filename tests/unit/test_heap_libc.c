@@ -95,7 +95,7 @@ static void drop(struct run *r, struct pair *p)
 static void keep(struct run *r, struct pair *p, void *libc, void *ours, size_t n, size_t align)
 {
 	assert_true((libc == NULL) == (ours == NULL));
-	*p = (struct pair){libc, ours, n, align, fx_random(&r->random)};
+	*p = (struct pair){ libc, ours, n, align, fx_random(&r->random) };
 	if (!ours)
 		return;
 	fx_fill(libc, n, p->seed);
@@ -247,7 +247,7 @@ static void do_impossible(struct run *r, struct pair *p)
 
 static void the_same_calls_have_the_same_answers(uint64_t seed, int steps)
 {
-	struct run r = {.heap = fx_heap(CM_GIB), .random = seed};
+	struct run r = { .heap = fx_heap(CM_GIB), .random = seed };
 	uint64_t live = 0;
 
 	for (int i = 0; i < steps; i++) {

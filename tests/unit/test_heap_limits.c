@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include "fixture.h"
 
-static const size_t sizes[] = {16, 100, 1000, 4096, 20000, 65536, 70000, 500000, 4194304, 6000000};
+static const size_t sizes[] = { 16, 100, 1000, 4096, 20000, 65536, 70000, 500000, 4194304, 6000000 };
 #define NSIZES (sizeof sizes / sizeof *sizes)
 
 /* Allocates blocks of n until NULL, links them, returns how many; errno is the last one's. */
@@ -135,7 +135,7 @@ static void the_quota_holds_under_random_load(void **state)
 {
 	comap_heap *heap = limited(256 * CM_MIB, 10 * CM_MIB);
 	uint64_t random = 51, refused = 0;
-	void *p[200] = {NULL};
+	void *p[200] = { NULL };
 
 	(void)state;
 	for (int i = 0; i < 5000; i++) {
@@ -245,7 +245,7 @@ static void quota_and_ceiling_stop_malloc_to_and_roots_as_well(void **state)
 
 static int runs_into_rlimit_fsize(void *arg)
 {
-	struct rlimit limit = {48 * CM_MIB, 48 * CM_MIB};
+	struct rlimit limit = { 48 * CM_MIB, 48 * CM_MIB };
 	comap_heap *heap = arg;
 	void *chain, *p;
 
@@ -277,7 +277,7 @@ static void rlimit_fsize_is_enospc_and_no_signal(void **state)
 
 static int creates_below(void *arg)
 {
-	struct rlimit limit = {*(rlim_t *)arg, *(rlim_t *)arg};
+	struct rlimit limit = { *(rlim_t *)arg, *(rlim_t *)arg };
 	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
 	comap_heap *heap = NULL;
 
@@ -290,7 +290,7 @@ static int creates_below(void *arg)
 
 static void creating_below_rlimit_fsize_is_enospc_and_no_signal(void **state)
 {
-	rlim_t limits[] = {CM_MIB, 65536, 4096, 4095, 1, 0};
+	rlim_t limits[] = { CM_MIB, 65536, 4096, 4095, 1, 0 };
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof limits / sizeof *limits; i++)
@@ -300,7 +300,7 @@ static void creating_below_rlimit_fsize_is_enospc_and_no_signal(void **state)
 /* The file is longer than this process may make it: what lies below is still ours to use. */
 static int works_below_its_limit(void *arg)
 {
-	struct rlimit limit = {4096, 4096};
+	struct rlimit limit = { 4096, 4096 };
 	comap_heap *heap = arg;
 	void *p;
 
@@ -329,7 +329,7 @@ static void a_longer_file_than_rlimit_fsize_is_no_obstacle(void **state)
 
 static int runs_into_rlimit_as(void *arg)
 {
-	struct rlimit limit = {8 * CM_GIB, 8 * CM_GIB};
+	struct rlimit limit = { 8 * CM_GIB, 8 * CM_GIB };
 	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
 	struct comap_heap_stats stats = COMAP_HEAP_STATS_INIT;
 	comap_heap *heap = NULL;
@@ -363,7 +363,7 @@ static int frees_without_memory(void *arg)
 	void **p = arg;
 	comap_heap *heap = p[0];
 	struct comap_heap_stats stats = COMAP_HEAP_STATS_INIT;
-	struct rlimit limit = {0, 0};
+	struct rlimit limit = { 0, 0 };
 
 	KIN_CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
 	errno = 6;
@@ -408,7 +408,8 @@ static uint64_t tables_of(comap_heap *heap)
 	uint64_t first = heap->seg.data_off, limit = cm_seg_limit(&heap->seg), bytes = CM_SLOTS_OFF;
 
 	bytes += cm_life_nused(&heap->seg.life) * CM_SLOT_COMMIT;
-	bytes += cm_round_up(f->units_off + (limit >> 16), 4096) - ((f->units_off + (first >> 16)) & ~4095ull);
+	bytes += cm_round_up(f->units_off + (limit >> 16), 4096) -
+		 ((f->units_off + (first >> 16)) & ~4095ull);
 	bytes += cm_round_up(f->segments_off + (limit >> 22) * 8, 4096) -
 		 ((f->segments_off + (first >> 22) * 8) & ~4095ull);
 	return bytes;
@@ -417,7 +418,7 @@ static uint64_t tables_of(comap_heap *heap)
 static void churn(comap_heap *heap, uint64_t seed, int steps)
 {
 	uint64_t random = seed;
-	void *p[300] = {NULL};
+	void *p[300] = { NULL };
 
 	for (int i = 0; i < steps; i++) {
 		unsigned k = (unsigned)(fx_random(&random) % 300);
@@ -502,7 +503,7 @@ static void looking_around_touches_no_hole(void **state)
 		for (int i = 0; i < 20000; i++) { /* any number, and any address */
 			uint64_t off = fx_random(&random) % (heap->seg.max_size + 8 * CM_MIB) & ~7ull;
 
-			(void)comap_heap_at_checked(heap, (comap_ref){off}, 1);
+			(void)comap_heap_at_checked(heap, (comap_ref){ off }, 1);
 			(void)comap_heap_usable_size(heap, heap->seg.base + off);
 			if (i % 100 == 0 && !cm_place_of(&heap->seg, off).size)
 				comap_heap_free(heap, heap->seg.base + off);

@@ -108,8 +108,11 @@ static void products_that_overflow_are_enomem(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
 	const size_t big[][2] = {
-		{SIZE_MAX, 2}, {SIZE_MAX / 2 + 1, 2}, {(size_t)1 << 32, (size_t)1 << 32}, {SIZE_MAX, SIZE_MAX},
-		{((size_t)1 << 32) + 1, ((size_t)1 << 32) - 1 + 2}, {3, SIZE_MAX / 3 + 1},
+		{ SIZE_MAX, 2 },
+		{ SIZE_MAX / 2 + 1, 2 },
+		{ (size_t)1 << 32, (size_t)1 << 32 },
+		{ SIZE_MAX, SIZE_MAX },
+		{ ((size_t)1 << 32) + 1, ((size_t)1 << 32) - 1 + 2 }, { 3, SIZE_MAX / 3 + 1 },
 	};
 	char *kept = comap_heap_malloc(heap, 100);
 
@@ -130,18 +133,19 @@ static void products_that_overflow_are_enomem(void **state)
 static void good_alignments_are_kept_up_to_4_mib(void **state)
 {
 	comap_heap *heap = fx_heap(2 * CM_GIB);
-	const size_t some[] = {0, 1, 16, 100, 4096, 65536, 65537, 200000, 4194304, 4194305};
+	const size_t some[] = { 0, 1, 16, 100, 4096, 65536, 65537, 200000, 4194304, 4194305 };
 
 	(void)state;
 	for (size_t align = 1; align <= 4 * CM_MIB; align *= 2)
 		for (unsigned i = 0; i < sizeof some / sizeof *some; i++) {
-			void *p[6] = {NULL};
+			void *p[6] = { NULL };
 
 			p[0] = comap_heap_aligned_alloc(heap, align, some[i]);
 			p[1] = comap_heap_memalign(heap, align, some[i]);
 			if (align >= sizeof(void *)) {
 				errno = 3;
-				assert_int_equal(comap_heap_posix_memalign(heap, &p[2], align, some[i]), 0);
+				assert_int_equal(
+					comap_heap_posix_memalign(heap, &p[2], align, some[i]), 0);
 				assert_int_equal(errno, 3);
 			} else {
 				p[2] = comap_heap_malloc(heap, some[i]);
@@ -314,7 +318,7 @@ static void calloc_is_zero_in_a_heap_full_of_dirt(void **state)
 {
 	comap_heap *heap = fx_heap(256 * CM_MIB);
 	uint64_t random = 22;
-	void *p[300] = {NULL};
+	void *p[300] = { NULL };
 
 	(void)state;
 	for (int i = 0; i < 6000; i++) {
@@ -334,7 +338,7 @@ static void calloc_is_zero_in_a_heap_full_of_dirt(void **state)
 static void strings_are_copied_with_their_end(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
-	const char open_end[4] = {'a', 'b', 'c', 'd'}; /* no NUL: strndup must not look for it */
+	const char open_end[4] = { 'a', 'b', 'c', 'd' }; /* no NUL: strndup must not look for it */
 	char *long_text = malloc(300000), *p;
 
 	(void)state;

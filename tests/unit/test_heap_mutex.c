@@ -70,7 +70,7 @@ static void memory_can_be_had_while_one_is_locked(void **state)
 static void a_mutex_that_is_none_is_einval(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB), *elsewhere = fx_heap(64 * CM_MIB);
-	comap_mutex *mutex = comap_heap_calloc(heap, 2, sizeof *mutex), on_stack = {0, 0};
+	comap_mutex *mutex = comap_heap_calloc(heap, 2, sizeof *mutex), on_stack = { 0, 0 };
 	static comap_mutex in_data;
 	char *base = heap->seg.base;
 	comap_mutex *const bad[] = {
@@ -144,8 +144,8 @@ static void *holds(void *arg)
 
 static void a_living_owner_is_waited_for(void **state)
 {
-	struct shared s = {.heap = fx_heap(64 * CM_MIB)};
-	const uint64_t timeouts[] = {0, 1, 3000000, 25000000};
+	struct shared s = { .heap = fx_heap(64 * CM_MIB) };
+	const uint64_t timeouts[] = { 0, 1, 3000000, 25000000 };
 	pthread_t thread;
 
 	(void)state;
@@ -184,7 +184,7 @@ static void *counts(void *arg)
 
 static void one_thread_at_a_time_is_inside(void **state)
 {
-	struct shared s = {.heap = fx_heap(64 * CM_MIB), .rounds = kin_is_valgrind() ? 200 : 10000};
+	struct shared s = { .heap = fx_heap(64 * CM_MIB), .rounds = kin_is_valgrind() ? 200 : 10000 };
 	pthread_t thread[4];
 
 	(void)state;
@@ -208,7 +208,7 @@ static int dies_holding(void *arg)
 
 static void a_dead_owner_is_eownerdead_once(void **state)
 {
-	struct shared s = {.heap = fx_heap(64 * CM_MIB)};
+	struct shared s = { .heap = fx_heap(64 * CM_MIB) };
 
 	(void)state;
 	s.mutex = new_mutex(s.heap);
@@ -240,7 +240,7 @@ static int leaves_holding(void *arg)
 
 static void an_owner_that_left_is_as_good_as_dead(void **state)
 {
-	struct shared s = {.heap = fx_heap(64 * CM_MIB)};
+	struct shared s = { .heap = fx_heap(64 * CM_MIB) };
 
 	(void)state;
 	s.mutex = new_mutex(s.heap);
@@ -261,7 +261,7 @@ static int child_of_a_holder(void *arg)
 
 static void after_fork_the_child_holds_nothing(void **state)
 {
-	struct shared s = {.heap = fx_heap(64 * CM_MIB)};
+	struct shared s = { .heap = fx_heap(64 * CM_MIB) };
 
 	(void)state;
 	s.mutex = new_mutex(s.heap);

@@ -55,7 +55,7 @@ static void opts_of_a_newer_comap_work_while_new_fields_are_zero(void **state)
 	struct {
 		struct comap_heap_opts opts;
 		uint64_t more[4];
-	} newer = {COMAP_HEAP_OPTS_INIT, {0}};
+	} newer = { COMAP_HEAP_OPTS_INIT, { 0 } };
 
 	(void)state;
 	newer.opts.max_size = 16 * CM_MIB;
@@ -128,17 +128,17 @@ static void numbers_out_of_range_are_einval(void **state)
 		uint32_t slots, mode;
 		int err;
 	} all[] = {
-		{8 * CM_MIB, 0, 0, 0},
-		{8 * CM_MIB - 1, 0, 0, -EINVAL},
-		{1, 0, 0, -EINVAL},
-		{64 * CM_TIB + 1, 0, 0, -EINVAL},
-		{UINT64_MAX, 0, 0, -EINVAL},
-		{16 * CM_MIB, 65536, 0, -EINVAL},
-		{16 * CM_MIB, UINT32_MAX, 0, -EINVAL},
-		{16 * CM_MIB, 65535, 0, -EINVAL}, /* no room for so many under that ceiling */
-		{16 * CM_MIB, 1, 0, 0},
-		{8 * CM_GIB, 65535, 0, 0},
-		{8 * CM_MIB + 1, 0, 0, 0}, /* rounded up */
+		{ 8 * CM_MIB, 0, 0, 0 },
+		{ 8 * CM_MIB - 1, 0, 0, -EINVAL },
+		{ 1, 0, 0, -EINVAL },
+		{ 64 * CM_TIB + 1, 0, 0, -EINVAL },
+		{ UINT64_MAX, 0, 0, -EINVAL },
+		{ 16 * CM_MIB, 65536, 0, -EINVAL },
+		{ 16 * CM_MIB, UINT32_MAX, 0, -EINVAL },
+		{ 16 * CM_MIB, 65535, 0, -EINVAL }, /* no room for so many under that ceiling */
+		{ 16 * CM_MIB, 1, 0, 0 },
+		{ 8 * CM_GIB, 65535, 0, 0 },
+		{ 8 * CM_MIB + 1, 0, 0, 0 }, /* rounded up */
 	};
 
 	(void)state;
@@ -478,7 +478,7 @@ static void opening_again_and_again_leaves_nothing_in_the_process(void **state)
 
 static void the_65th_handle_is_emfile(void **state)
 {
-	comap_heap *heap[65] = {NULL}, *again = NULL;
+	comap_heap *heap[65] = { NULL }, *again = NULL;
 	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
 	unsigned n = 0;
 
@@ -530,7 +530,7 @@ static void the_mapping_stays_until_the_last_thread_left(void **state)
 
 	(void)state;
 	for (int detaches = 0; detaches < 2; detaches++) {
-		struct user u = {.heap = fx_heap(16 * CM_MIB), .detaches = detaches};
+		struct user u = { .heap = fx_heap(16 * CM_MIB), .detaches = detaches };
 		pthread_t thread;
 
 		assert_int_equal(pthread_create(&thread, NULL, uses_it, &u), 0);
@@ -597,7 +597,7 @@ static void heaps_are_left_out_of_core_dumps_unless_asked(void **state)
 
 static void a_ceiling_costs_no_storage(void **state)
 {
-	const uint64_t sizes[] = {16 * CM_MIB, CM_GIB, 64 * CM_GIB, CM_TIB};
+	const uint64_t sizes[] = { 16 * CM_MIB, CM_GIB, 64 * CM_GIB, CM_TIB };
 	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
 
 	(void)state;

@@ -10,7 +10,7 @@ struct env {
 static struct env begin(void)
 {
 	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
-	struct env e = {.writer = fx_heap(64 * CM_MIB)};
+	struct env e = { .writer = fx_heap(64 * CM_MIB) };
 
 	e.text = comap_heap_strdup(e.writer, "read me");
 	e.run = comap_heap_malloc(e.writer, 200000);

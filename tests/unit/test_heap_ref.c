@@ -61,7 +61,7 @@ static void every_kind_of_operation_works_through_both_mappings(void **state)
 {
 	comap_heap *a = fx_heap(64 * CM_MIB), *b = second_map(a, 0);
 	uint64_t random = 41;
-	comap_ref live[200] = {{0}};
+	comap_ref live[200] = { {0} };
 
 	(void)state;
 	for (int i = 0; i < 4000; i++) {
@@ -106,7 +106,8 @@ static void the_two_mappings_are_two_parties(void **state)
 	assert_int_equal(comap_mutex_trylock(a, in_a), -EBUSY);
 	assert_int_equal(fx_stats(a).slots_live, 2);
 	assert_int_equal(comap_mutex_unlock(b, in_b), 0);
-	assert_true(comap_ref_is_null(comap_heap_ref(b, in_a))); /* an address of the other mapping */
+	assert_true(
+		comap_ref_is_null(comap_heap_ref(b, in_a))); /* an address of the other mapping */
 	fx_close(b);
 	assert_int_equal(fx_stats(a).slots_live, 1);
 	fx_close(a);
@@ -157,13 +158,13 @@ static void an_address_outside_has_no_ref(void **state)
 
 static void *checked(comap_heap *heap, uint64_t off, size_t size)
 {
-	return comap_heap_at_checked(heap, (comap_ref){off}, size);
+	return comap_heap_at_checked(heap, (comap_ref){ off }, size);
 }
 
 static void a_checked_ref_stays_within_one_live_block(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
-	const size_t sizes[] = {16, 100, 4096, 65536, 65537, 200000, 4194304, 5000000};
+	const size_t sizes[] = { 16, 100, 4096, 65536, 65537, 200000, 4194304, 5000000 };
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -197,7 +198,13 @@ static void a_checked_ref_to_no_block_is_efault(void **state)
 	char *p = comap_heap_malloc(heap, 100);
 	uint64_t off = comap_heap_ref(heap, p).off, random = 42;
 	const uint64_t bad[] = {
-		1, 8, 4096, CM_LOCKS_OFF, CM_SLOTS_OFF, heap->seg.data_off, heap->seg.data_off + CM_UNIT - 1,
+		1,
+		8,
+		4096,
+		CM_LOCKS_OFF,
+		CM_SLOTS_OFF,
+		heap->seg.data_off,
+		heap->seg.data_off + CM_UNIT - 1,
 		cm_seg_limit(&heap->seg), cm_seg_limit(&heap->seg) - 1, heap->seg.max_size, ~0ull, ~15ull,
 		1ull << 63, off + 112, (off & ~0xffffull) + 65535, off + CM_UNIT, off + 8 * CM_UNIT,
 	};
@@ -222,16 +229,16 @@ static void a_checked_ref_to_no_block_is_efault(void **state)
 
 static void a_cell_is_swapped_only_from_what_was_expected(void **state)
 {
-	comap_ref cell = {7}, expected = {8}, old;
+	comap_ref cell = { 7 }, expected = { 8 }, old;
 
 	(void)state;
-	assert_false(comap_ref_cas(&cell, &expected, (comap_ref){9}));
+	assert_false(comap_ref_cas(&cell, &expected, (comap_ref){ 9 }));
 	assert_true(expected.off == 7 && cell.off == 7);
-	assert_true(comap_ref_cas(&cell, &expected, (comap_ref){9}));
+	assert_true(comap_ref_cas(&cell, &expected, (comap_ref){ 9 }));
 	assert_true(cell.off == 9 && expected.off == 7);
 	old = comap_ref_exchange(&cell, COMAP_NULL);
 	assert_true(old.off == 9 && cell.off == 0);
-	comap_ref_store(&cell, (comap_ref){11});
+	comap_ref_store(&cell, (comap_ref){ 11 });
 	assert_true(comap_ref_load(&cell).off == 11);
 }
 

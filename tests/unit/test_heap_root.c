@@ -44,13 +44,19 @@ static void a_root_is_set_got_and_forgotten(void **state)
 static void a_ref_outside_the_heap_is_einval(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
-	const uint64_t bad[] = {1, 4096, CM_ROOTS_OFF, heap->seg.data_off - 8, cm_seg_limit(&heap->seg),
-				heap->seg.max_size, ~0ull, 1ull << 63};
+	const uint64_t bad[] = { 1,
+				 4096,
+				 CM_ROOTS_OFF,
+				 heap->seg.data_off - 8,
+				 cm_seg_limit(&heap->seg),
+				 heap->seg.max_size,
+				 ~0ull,
+				 1ull << 63 };
 	comap_ref ref;
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
-		assert_int_equal(comap_root_set(heap, "x", (comap_ref){bad[i]}), -EINVAL);
+		assert_int_equal(comap_root_set(heap, "x", (comap_ref){ bad[i] }), -EINVAL);
 	assert_int_equal(get(heap, "x", &ref), -ENOENT);
 	fx_close(heap);
 }
@@ -164,7 +170,7 @@ static void a_thousand_roots_keep_what_they_refer_to(void **state)
 	(void)state;
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(name, sizeof name, "root-%u", i);
-		assert_int_equal(comap_root_set(heap, name, (comap_ref){block.off + i}), 0);
+		assert_int_equal(comap_root_set(heap, name, (comap_ref){ block.off + i }), 0);
 	}
 	assert_sound(heap);
 	assert_int_equal(count(heap), n);
@@ -281,7 +287,7 @@ static int counts(comap_heap *heap, comap_ref *cell, void *arg)
 static void an_initialiser_runs_once(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
-	struct once o = {.leaves_a_block = true};
+	struct once o = { .leaves_a_block = true };
 	comap_ref ref, again;
 
 	(void)state;
@@ -307,8 +313,8 @@ static void an_initialiser_runs_once(void **state)
 static void an_initialiser_that_fails_leaves_no_root(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
-	struct once o = {.result = -EXDEV};
-	comap_ref ref = {5};
+	struct once o = { .result = -EXDEV };
+	comap_ref ref = { 5 };
 
 	(void)state;
 	for (int i = 0; i < 3; i++) {
@@ -327,7 +333,7 @@ static void an_initialiser_that_fails_leaves_no_root(void **state)
 
 static int recurses(comap_heap *heap, comap_ref *cell, void *arg)
 {
-	struct once inner = {.leaves_a_block = true};
+	struct once inner = { .leaves_a_block = true };
 	comap_ref ref;
 
 	(void)arg;
@@ -387,7 +393,7 @@ static void *calls_once(void *arg)
 
 static void others_wait_and_get_the_same(void **state)
 {
-	struct shared s = {.heap = fx_heap(64 * CM_MIB)};
+	struct shared s = { .heap = fx_heap(64 * CM_MIB) };
 	pthread_t thread[5];
 	void *off[5];
 	comap_ref ref;
@@ -413,9 +419,9 @@ static void others_wait_and_get_the_same(void **state)
 
 static void a_wait_for_the_initialiser_has_a_deadline(void **state)
 {
-	struct shared s = {.heap = fx_heap(64 * CM_MIB)};
+	struct shared s = { .heap = fx_heap(64 * CM_MIB) };
 	struct once mine = {0};
-	const uint64_t timeouts[] = {0, 1, 5000000, 35000000};
+	const uint64_t timeouts[] = { 0, 1, 5000000, 35000000 };
 	pthread_t thread;
 	comap_ref ref;
 
@@ -440,7 +446,7 @@ static void a_wait_for_the_initialiser_has_a_deadline(void **state)
 
 static void after_a_failure_the_next_in_line_tries(void **state)
 {
-	struct shared s = {.heap = fx_heap(64 * CM_MIB), .result = -EXDEV};
+	struct shared s = { .heap = fx_heap(64 * CM_MIB), .result = -EXDEV };
 	pthread_t thread[3];
 
 	(void)state;

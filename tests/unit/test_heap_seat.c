@@ -18,7 +18,7 @@ static void *works(void *arg)
 		void *p;
 		size_t n;
 		uint64_t seed;
-	} live[64] = {{NULL, 0, 0}};
+	} live[64] = { { NULL, 0, 0 } };
 
 	for (unsigned i = 0; i < c->rounds; i++) {
 		unsigned k = (unsigned)(fx_random(&random) % 64);
@@ -58,7 +58,7 @@ static void run(struct crew *c, unsigned n)
 
 static void many_threads_never_share_a_block(void **state)
 {
-	struct crew c = {.heap = {fx_heap(256 * CM_MIB)}, .nheaps = 1};
+	struct crew c = { .heap = { fx_heap(256 * CM_MIB) }, .nheaps = 1 };
 
 	(void)state;
 	c.rounds = kin_is_valgrind() ? 300 : 4000;
@@ -71,7 +71,7 @@ static void many_threads_never_share_a_block(void **state)
 
 static void a_thread_may_work_in_two_heaps(void **state)
 {
-	struct crew c = {.heap = {fx_heap(256 * CM_MIB), fx_heap(256 * CM_MIB)}, .nheaps = 2};
+	struct crew c = { .heap = { fx_heap(256 * CM_MIB), fx_heap(256 * CM_MIB) }, .nheaps = 2 };
 
 	(void)state;
 	c.rounds = kin_is_valgrind() ? 300 : 3000;
@@ -86,7 +86,7 @@ static void a_thread_may_work_in_two_heaps(void **state)
 static void threads_beyond_the_slots_work_through_the_common_one(void **state)
 {
 	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
-	struct crew c = {.nheaps = 1, .wait_for = 8};
+	struct crew c = { .nheaps = 1, .wait_for = 8 };
 
 	(void)state;
 	opts.max_size = 256 * CM_MIB;
@@ -162,7 +162,7 @@ static int works_as_child(void *arg)
 
 static void children_are_parties_of_their_own(void **state)
 {
-	struct crew c = {.heap = {fx_heap(256 * CM_MIB)}, .nheaps = 1};
+	struct crew c = { .heap = { fx_heap(256 * CM_MIB) }, .nheaps = 1 };
 	pid_t pid[4];
 
 	(void)state;

@@ -77,7 +77,7 @@ static void assert_figures(struct shadow *s)
 
 static void figures_equal_a_shadow_accounting(void **state)
 {
-	struct shadow s = {.heap = fx_heap(256 * CM_MIB), .random = 31};
+	struct shadow s = { .heap = fx_heap(256 * CM_MIB), .random = 31 };
 
 	(void)state;
 	assert_figures(&s);
@@ -100,7 +100,7 @@ static void figures_equal_a_shadow_accounting(void **state)
 
 static void committed_is_an_upper_bound_of_what_is_stored(void **state)
 {
-	struct shadow s = {.heap = fx_heap(512 * CM_MIB), .random = 32};
+	struct shadow s = { .heap = fx_heap(512 * CM_MIB), .random = 32 };
 	uint64_t tables;
 
 	(void)state;
@@ -149,7 +149,7 @@ static void storage_in_the_tail_of_a_huge_block_is_not_forgotten(void **state)
 
 static void the_largest_free_block_can_be_had(void **state)
 {
-	struct shadow s = {.heap = fx_heap(256 * CM_MIB), .random = 33};
+	struct shadow s = { .heap = fx_heap(256 * CM_MIB), .random = 33 };
 	unsigned tried = 0;
 
 	(void)state;
@@ -270,11 +270,11 @@ static int see(void *ptr, size_t size, void *arg)
 
 static void a_walk_sees_each_live_block_once(void **state)
 {
-	struct shadow s = {.heap = fx_heap(256 * CM_MIB), .random = 34};
+	struct shadow s = { .heap = fx_heap(256 * CM_MIB), .random = 34 };
 
 	(void)state;
 	for (int i = 0; i < 20; i++) {
-		struct seen seen = {.s = &s};
+		struct seen seen = { .s = &s };
 
 		assert_int_equal(comap_heap_walk(s.heap, see, &seen), 0);
 		assert_int_equal(seen.n, s.n);
@@ -285,7 +285,7 @@ static void a_walk_sees_each_live_block_once(void **state)
 
 static void a_walk_stops_when_told_and_says_why(void **state)
 {
-	struct shadow s = {.heap = fx_heap(256 * CM_MIB), .random = 35};
+	struct shadow s = { .heap = fx_heap(256 * CM_MIB), .random = 35 };
 
 	(void)state;
 	add(&s, 10);
@@ -295,7 +295,7 @@ static void a_walk_stops_when_told_and_says_why(void **state)
 	add(&s, 5 * CM_MIB);
 	add(&s, 5 * CM_MIB);
 	for (int stop = 1; stop <= 6; stop++) {
-		struct seen seen = {.s = &s, .stop_at = stop};
+		struct seen seen = { .s = &s, .stop_at = stop };
 
 		assert_int_equal(comap_heap_walk(s.heap, see, &seen), 1234);
 		assert_int_equal(seen.n, stop);
@@ -320,8 +320,8 @@ static int frees_it(void *ptr, size_t size, void *arg)
 
 static void a_walk_may_free_what_it_sees(void **state)
 {
-	struct shadow s = {.heap = fx_heap(256 * CM_MIB), .random = 36};
-	struct freeing f = {.heap = s.heap};
+	struct shadow s = { .heap = fx_heap(256 * CM_MIB), .random = 36 };
+	struct freeing f = { .heap = s.heap };
 
 	(void)state;
 	churn(&s, 1500);
@@ -383,7 +383,7 @@ static int allocates_more(void *ptr, size_t size, void *arg)
 
 static void a_walk_may_allocate_and_ends_all_the_same(void **state)
 {
-	struct freeing f = {.heap = fx_heap(64 * CM_MIB)};
+	struct freeing f = { .heap = fx_heap(64 * CM_MIB) };
 
 	(void)state;
 	assert_non_null(comap_heap_malloc(f.heap, 100));
@@ -417,7 +417,7 @@ static int stops(const struct comap_slot_info *info, void *arg)
 static void a_slot_says_who_and_how_much(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
-	struct one one = {.n = 0};
+	struct one one = { .n = 0 };
 	char name[16];
 	void *p;
 
@@ -473,7 +473,7 @@ static int dies(void *arg)
 static void a_dead_slot_is_counted_as_dead(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
-	struct one one = {.n = 0};
+	struct one one = { .n = 0 };
 
 	(void)state;
 	assert_non_null(comap_heap_malloc(heap, 10));

@@ -101,7 +101,7 @@ static int sees(void *ptr, size_t size, void *arg)
 
 static void full_storage_is_enospc_and_the_heap_goes_on(void **state)
 {
-	const size_t sizes[] = {16, 100, 5000, 65536, 100000, 700000, 4194304, 5000000};
+	const size_t sizes[] = { 16, 100, 5000, 65536, 100000, 700000, 4194304, 5000000 };
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -135,7 +135,7 @@ static void full_storage_is_enospc_and_the_heap_goes_on(void **state)
 static void space_that_others_took_and_gave_is_noticed(void **state)
 {
 	comap_heap *heap = open_here(0);
-	void *p[4] = {NULL}, *chain = NULL;
+	void *p[4] = { NULL }, *chain = NULL;
 
 	(void)state;
 	p[0] = comap_heap_malloc(heap, CM_MIB);
@@ -189,7 +189,7 @@ static void what_lies_free_but_stored_can_still_be_had(void **state)
 static void realloc_to_less_works_when_full(void **state)
 {
 	comap_heap *heap = open_here(0);
-	const size_t sizes[] = {4000, 200000, 3 * CM_MIB, 5 * CM_MIB};
+	const size_t sizes[] = { 4000, 200000, 3 * CM_MIB, 5 * CM_MIB };
 
 	(void)state;
 	for (unsigned i = 0; i < 4; i++) {
@@ -329,7 +329,7 @@ static void opening_reading_and_checking_need_no_space(void **state)
 		assert_int_equal(comap_heap_walk(heap, sees, &bytes), 0);
 		assert_int_equal(comap_root_get(heap, "p", &ref), 0);
 		for (uint64_t off = 0; off < 40 * CM_MIB; off += 4096) {
-			(void)comap_heap_at_checked(heap, (comap_ref){off}, 1);
+			(void)comap_heap_at_checked(heap, (comap_ref){ off }, 1);
 			(void)comap_heap_usable_size(heap, heap->seg.base + off);
 		}
 		fx_close(heap);
@@ -398,7 +398,7 @@ static void *frees(void *arg)
  * common one. */
 static void a_new_thread_can_free_on_full_storage(void **state)
 {
-	struct freeing f = {.heap = open_here(0)};
+	struct freeing f = { .heap = open_here(0) };
 	void *chain = NULL;
 	pthread_t thread;
 
@@ -424,7 +424,7 @@ static void random_work_survives_space_that_comes_and_goes(void **state)
 	struct {
 		void *p;
 		size_t n;
-	} live[400] = {{NULL, 0}};
+	} live[400] = { { NULL, 0 } };
 	bool is_taken = false;
 
 	(void)state;

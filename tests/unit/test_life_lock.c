@@ -85,7 +85,7 @@ static void *hold(void *arg)
 static void a_living_owner_is_waited_for_until_the_deadline(void **state)
 {
 	struct env e = begin();
-	struct holder h = {.e = &e};
+	struct holder h = { .e = &e };
 	pthread_t thread;
 	uint64_t start, took;
 
@@ -110,7 +110,7 @@ static void a_living_owner_is_waited_for_until_the_deadline(void **state)
 static void a_waiter_gets_what_is_given(void **state)
 {
 	struct env e = begin();
-	struct holder h = {.e = &e};
+	struct holder h = { .e = &e };
 	pthread_t thread;
 
 	(void)state;
@@ -149,7 +149,7 @@ static void *count(void *arg)
 static void one_thread_at_a_time_is_inside(void **state)
 {
 	struct env e = begin();
-	struct counter c = {.e = &e, .rounds = kin_is_valgrind() ? 300 : 20000};
+	struct counter c = { .e = &e, .rounds = kin_is_valgrind() ? 300 : 20000 };
 	pthread_t thread[4];
 
 	(void)state;

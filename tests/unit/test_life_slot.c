@@ -59,7 +59,8 @@ static void leaving_frees_the_slot_and_changes_its_name(void **state)
 	cm_life_leave(&self);
 	assert_true(cm_read(&slot->state) == CM_SLOT_FREE);
 	assert_int_equal(tid_in(slot), 0);
-	assert_true(cm_life_is_dead(e.life, (uint32_t)(name >> 32) - 1, (uint32_t)generation, false));
+	assert_true(
+		cm_life_is_dead(e.life, (uint32_t)(name >> 32) - 1, (uint32_t)generation, false));
 	assert_false(cm_life_needs_reap(e.life, (uint32_t)(name >> 32) - 1, true));
 	assert_int_equal(cm_life_enter(e.life, &next), 0);
 	assert_ptr_equal(next.slot, slot); /* the only one so far */
@@ -221,7 +222,7 @@ static void *enters_and_ends(void *arg)
 static void a_thread_that_forgot_to_leave_is_dead(void **state)
 {
 	struct env e = begin(0);
-	struct told told = {.heap = e.heap};
+	struct told told = { .heap = e.heap };
 	pthread_t thread;
 
 	(void)state;
@@ -298,7 +299,7 @@ static void *uses_the_common_slot(void *arg)
 static void the_common_slot_has_one_user_at_a_time(void **state)
 {
 	struct env e = begin(0);
-	struct common c = {.life = e.life};
+	struct common c = { .life = e.life };
 	pthread_t thread[3];
 
 	(void)state;
@@ -331,7 +332,7 @@ static void *uses_it_and_ends(void *arg)
 static void an_ended_thread_does_not_make_the_next_user_dead(void **state)
 {
 	struct env e = begin(0);
-	struct common c = {.life = e.life};
+	struct common c = { .life = e.life };
 	pthread_t thread[6];
 
 	(void)state;

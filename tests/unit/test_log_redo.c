@@ -188,21 +188,21 @@ static void an_impossible_log_is_refused_and_counted(void **state)
 		uint32_t lock, n;
 		uint64_t at, value;
 	} bad[] = {
-		{CM_LOCK_NONE, CM_REDO_PAIRS + 1, good, 1},   /* more pairs than there are */
-		{CM_LOCK_NONE, 0xffff, good, 1},
-		{CM_LOCKS, 1, good, 1},                       /* no such lock */
-		{0xffffffff, 1, good, 1},
-		{CM_LOCK_NONE, 1, good + 4, 1},               /* not aligned */
-		{CM_LOCK_NONE, 1, good + 2, 1},
-		{CM_LOCK_NONE, 1, end, 1},                    /* beyond the heap */
-		{CM_LOCK_NONE, 1, ~7ull, 1},
-		{CM_LOCK_NONE, 1, 1ull << 63, 1},
-		{CM_LOCK_NONE, 1, good | 1, 1},               /* a fill without its value */
-		{CM_LOCK_NONE, 2, good | 1, end / 8},         /* a fill beyond the heap */
-		{CM_LOCK_NONE, 2, good | 1, ~0ull},
-		{CM_LOCK_NONE, 2, good | 1, 1ull << 61},      /* times 8 it is 0 */
-		{CM_LOCK_NONE, 2, end | 1, 0},
-		{CM_LOCK_NONE, 2, (end - 8) | 1, 2},
+		{ CM_LOCK_NONE, CM_REDO_PAIRS + 1, good, 1 }, /* more pairs than there are */
+		{ CM_LOCK_NONE, 0xffff, good, 1 },
+		{ CM_LOCKS, 1, good, 1 }, /* no such lock */
+		{ 0xffffffff, 1, good, 1 },
+		{ CM_LOCK_NONE, 1, good + 4, 1 }, /* not aligned */
+		{ CM_LOCK_NONE, 1, good + 2, 1 },
+		{ CM_LOCK_NONE, 1, end, 1 }, /* beyond the heap */
+		{ CM_LOCK_NONE, 1, ~7ull, 1 },
+		{ CM_LOCK_NONE, 1, 1ull << 63, 1 },
+		{ CM_LOCK_NONE, 1, good | 1, 1 }, /* a fill without its value */
+		{ CM_LOCK_NONE, 2, good | 1, end / 8 }, /* a fill beyond the heap */
+		{ CM_LOCK_NONE, 2, good | 1, ~0ull },
+		{ CM_LOCK_NONE, 2, good | 1, 1ull << 61 }, /* times 8 it is 0 */
+		{ CM_LOCK_NONE, 2, end | 1, 0 },
+		{ CM_LOCK_NONE, 2, (end - 8) | 1, 2 },
 	};
 
 	(void)state;
@@ -233,7 +233,8 @@ static void a_log_that_writes_past_the_end_of_the_file_is_refused(void **state)
 	pair(dead, 0, cm_seg_limit(&e.heap->seg), 1);
 	commit(dead, CM_LOCK_NONE, 1);
 	assert_false(cm_log_is_valid(e.log, dead));
-	pair(dead, 0, off_of(&e, &e.block[0]) | 1, (e.heap->seg.max_size - off_of(&e, &e.block[0])) / 8 - 1);
+	pair(dead, 0, off_of(&e, &e.block[0]) | 1,
+	     (e.heap->seg.max_size - off_of(&e, &e.block[0])) / 8 - 1);
 	commit(dead, CM_LOCK_NONE, 2);
 	assert_false(cm_log_is_valid(e.log, dead));
 	commit(dead, 0, 0);

@@ -27,7 +27,7 @@ static uint64_t off_of(struct env *e, const void *p)
 
 static struct env begin(void)
 {
-	struct env e = {.heap = fx_heap(128 * CM_MIB)};
+	struct env e = { .heap = fx_heap(128 * CM_MIB) };
 	const unsigned cls = cm_class_of(LISTED);
 	void *p[128];
 	char name[16];
@@ -56,7 +56,7 @@ static struct env begin(void)
 	comap_heap_free(e.heap, p[0]);
 	for (unsigned i = 0; i < 40; i++) {
 		snprintf(name, sizeof name, "root %u", i);
-		assert_int_equal(comap_root_set(e.heap, name, (comap_ref){e.run}), 0);
+		assert_int_equal(comap_root_set(e.heap, name, (comap_ref){ e.run }), 0);
 	}
 	assert_sound(e.heap);
 	return e;
@@ -341,8 +341,13 @@ static void damage_met_by_malloc_and_free_is_euclean(void **state)
 	struct env e = begin();
 	cm_word *list = cm_bin_list(e.seg, cm_class_of(LISTED));
 	struct cm_desc_shm *desc = cm_seg_desc(e.seg, e.slab);
-	const uint64_t wrong[] = {1, e.slab, e.run >> CM_UNIT_SHIFT, ~0ull, 1ull << 40,
-				  cm_seg_limit(e.seg) >> CM_UNIT_SHIFT, e.seg->max_size >> CM_UNIT_SHIFT};
+	const uint64_t wrong[] = { 1,
+				   e.slab,
+				   e.run >> CM_UNIT_SHIFT,
+				   ~0ull,
+				   1ull << 40,
+				   cm_seg_limit(e.seg) >> CM_UNIT_SHIFT,
+				   e.seg->max_size >> CM_UNIT_SHIFT };
 	uint64_t good = cm_read(list);
 	void *p;
 

@@ -17,7 +17,7 @@ static uint64_t stored(int fd)
 
 static struct cm_backing begin(void)
 {
-	struct cm_backing b = {.fd = -1, .size = SIZE};
+	struct cm_backing b = { .fd = -1, .size = SIZE };
 
 	assert_int_equal(cm_os_memfd(&b.fd), 0);
 	cm_os_probe(&b);
@@ -92,7 +92,7 @@ static void a_file_grows_and_never_shrinks(void **state)
 static int grows_beyond_the_limit(void *arg)
 {
 	struct cm_backing *b = arg;
-	struct rlimit limit = {SIZE + 4096, SIZE + 4096};
+	struct rlimit limit = { SIZE + 4096, SIZE + 4096 };
 
 	KIN_CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
 	KIN_CHECK(cm_os_grow(b, SIZE + 8192) == -ENOSPC); /* and no SIGXFSZ */
@@ -131,7 +131,7 @@ static void without_fallocate_zeroes_are_written(void **state)
 
 static void anonymous_memory_is_committed_and_punched_too(void **state)
 {
-	struct cm_backing b = {.fd = -1, .size = SIZE};
+	struct cm_backing b = { .fd = -1, .size = SIZE };
 
 	(void)state;
 	cm_os_probe(&b);

@@ -7,7 +7,7 @@ struct sums {
 
 static struct sums sums_of(comap_heap *heap)
 {
-	return (struct sums){cm_read(cm_span_word(&heap->seg, CM_SPAN_USED)), fx_live_blocks(heap)};
+	return (struct sums){ cm_read(cm_span_word(&heap->seg, CM_SPAN_USED)), fx_live_blocks(heap) };
 }
 
 static int holds_units(void *arg)
@@ -159,17 +159,17 @@ static void a_damaged_hold_is_passed_over_and_counted(void **state)
 	void *p = comap_heap_malloc(heap, 200000);
 	uint64_t segment = cm_off_of(seg, p) >> CM_SEGMENT_SHIFT, unit = cm_off_of(seg, p) >> 16 & 63;
 	const uint64_t bad[][2] = {
-		{cm_hold_at(CM_HOLD_UNITS, 0), 2},
-		{cm_hold_at(CM_HOLD_UNITS, segment), 0},
-		{cm_hold_at(CM_HOLD_UNITS, segment), 1},            /* the header */
-		{cm_hold_at(CM_HOLD_UNITS, segment), 1ull << 60},   /* free already */
-		{cm_hold_at(CM_HOLD_UNITS, segment + 1), 2},        /* beyond the heap's end */
-		{cm_hold_at(CM_HOLD_UNITS, segment) | 1ull << 40, 1ull << unit},
-		{cm_hold_at(CM_HOLD_SEGMENTS, segment), 1},         /* not held: split */
-		{cm_hold_at(CM_HOLD_SEGMENTS, segment), ~0ull},
-		{cm_hold_at(3, segment), 2},
-		{cm_hold_at(255, segment), 2},
-		{~0ull, ~0ull},
+		{ cm_hold_at(CM_HOLD_UNITS, 0), 2 },
+		{ cm_hold_at(CM_HOLD_UNITS, segment), 0 },
+		{ cm_hold_at(CM_HOLD_UNITS, segment), 1 }, /* the header */
+		{ cm_hold_at(CM_HOLD_UNITS, segment), 1ull << 60 }, /* free already */
+		{ cm_hold_at(CM_HOLD_UNITS, segment + 1), 2 }, /* beyond the heap's end */
+		{ cm_hold_at(CM_HOLD_UNITS, segment) | 1ull << 40, 1ull << unit },
+		{ cm_hold_at(CM_HOLD_SEGMENTS, segment), 1 }, /* not held: split */
+		{ cm_hold_at(CM_HOLD_SEGMENTS, segment), ~0ull },
+		{ cm_hold_at(3, segment), 2 },
+		{ cm_hold_at(255, segment), 2 },
+		{ ~0ull, ~0ull },
 	};
 	struct sums before = sums_of(heap);
 	struct cm_self other = {0};

@@ -32,7 +32,8 @@ static void a_purge_gives_back_what_is_free(void **state)
 	assert_int_equal(dirty(heap), 0);
 	assert_sound(heap);
 	for (unsigned i = 0; i < nkept; i++) {
-		assert_true(fx_is_filled(kept[i], comap_heap_usable_size(heap, kept[i]), i * 2 + 1));
+		assert_true(
+			fx_is_filled(kept[i], comap_heap_usable_size(heap, kept[i]), i * 2 + 1));
 		comap_heap_free(heap, kept[i]);
 	}
 	assert_int_equal(cm_purge(&heap->seg, &self, 0), 0);
@@ -86,7 +87,7 @@ static void dirty_pages_stay_below_their_cap(void **state)
 	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
 	uint64_t random = 11;
 	comap_heap *heap;
-	void *p[40] = {NULL};
+	void *p[40] = { NULL };
 
 	(void)state;
 	opts.max_size = 256 * CM_MIB;

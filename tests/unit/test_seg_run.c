@@ -142,7 +142,7 @@ static void the_cell_changes_with_the_run(void **state)
 {
 	struct env e = begin(64 * CM_MIB);
 	cm_word *cell = comap_heap_calloc(e.heap, 1, 16);
-	const uint64_t both[] = {CM_MIB, 5 * CM_MIB};
+	const uint64_t both[] = { CM_MIB, 5 * CM_MIB };
 	uint64_t off = 0;
 	bool is_zeroed;
 
@@ -275,7 +275,7 @@ static void zeroed_runs_read_as_zeroes(void **state)
 {
 	struct env e = begin(64 * CM_MIB);
 	uint64_t random = 5, off;
-	bool is_zeroed, has_seen[2] = {false, false};
+	bool is_zeroed, has_seen[2] = { false, false };
 
 	(void)state;
 	for (int i = 0; i < 120; i++) {
@@ -303,7 +303,7 @@ static void the_ceiling_leaves_the_heap_as_it_was(void **state)
 	uint64_t a = alloc(&e, 5 * CM_MIB, 1), b = alloc(&e, 4 * CM_MIB, 1);
 	uint64_t before = used(&e), limit = cm_seg_limit(e.seg), off;
 	bool is_zeroed;
-	const uint64_t many[] = {24 * CM_MIB, 32 * CM_MIB, 33 * CM_MIB, CM_TIB, 1ull << 62, INT64_MAX};
+	const uint64_t many[] = { 24 * CM_MIB, 32 * CM_MIB, 33 * CM_MIB, CM_TIB, 1ull << 62, INT64_MAX };
 
 	(void)state;
 	assert_true(b > a);

@@ -20,7 +20,7 @@ struct file {
 static struct file make_file(void)
 {
 	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
-	struct file f = {.dir = fx_mkdir()};
+	struct file f = { .dir = fx_mkdir() };
 	comap_heap *heap;
 	struct stat st;
 	int fd;
@@ -154,33 +154,33 @@ static void a_header_that_means_something_else_is_refused_by_name(void **state)
 {
 	struct file f = make_file();
 	const struct change changes[] = {
-		{FIELD(version) 2, 4, -EPROTONOSUPPORT, -EPROTONOSUPPORT},
-		{FIELD(version) 0, 4, -EPROTONOSUPPORT, -EPROTONOSUPPORT},
-		{FIELD(incompat) 1, 8, -EPROTONOSUPPORT, -EPROTONOSUPPORT},
-		{FIELD(incompat) 1ull << 63, 8, -EPROTONOSUPPORT, -EPROTONOSUPPORT},
-		{FIELD(ro_compat) 1, 8, -EPROTONOSUPPORT, 0},
-		{FIELD(ro_compat) 1ull << 63, 8, -EPROTONOSUPPORT, 0},
-		{FIELD(compat) ~0ull, 8, 0, 0},
-		{FIELD(word_bytes) 4, 4, -EPROTOTYPE, -EPROTOTYPE},
-		{FIELD(page) 65536, 4, -EPROTOTYPE, -EPROTOTYPE},
-		{FIELD(unit) 4096, 4, -EPROTOTYPE, -EPROTOTYPE},
-		{FIELD(segment) 8 * CM_MIB, 8, -EPROTOTYPE, -EPROTOTYPE},
-		{FIELD(byte_order) 0x0807060504030201ull, 8, -EPROTOTYPE, -EPROTOTYPE},
-		{FIELD(max_size) 0, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(max_size) 4 * CM_MIB, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(max_size) 64 * CM_MIB + 4096, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(max_size) 65 * CM_TIB, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(max_size) ~0ull, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(nslots) 0, 4, -EUCLEAN, -EUCLEAN},
-		{FIELD(nslots) 1, 4, -EUCLEAN, -EUCLEAN},
-		{FIELD(nslots) 65536, 4, -EUCLEAN, -EUCLEAN},
-		{FIELD(nslots) ~0u, 4, -EUCLEAN, -EUCLEAN},
-		{FIELD(slots_off) 0, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(units_off) ~0ull, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(segments_off) 1ull << 40, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(data_off) 0, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(data_off) 64 * CM_MIB, 8, -EUCLEAN, -EUCLEAN},
-		{FIELD(data_off) 1ull << 62, 8, -EUCLEAN, -EUCLEAN},
+		{ FIELD(version) 2, 4, -EPROTONOSUPPORT, -EPROTONOSUPPORT },
+		{ FIELD(version) 0, 4, -EPROTONOSUPPORT, -EPROTONOSUPPORT },
+		{ FIELD(incompat) 1, 8, -EPROTONOSUPPORT, -EPROTONOSUPPORT },
+		{ FIELD(incompat) 1ull << 63, 8, -EPROTONOSUPPORT, -EPROTONOSUPPORT },
+		{ FIELD(ro_compat) 1, 8, -EPROTONOSUPPORT, 0 },
+		{ FIELD(ro_compat) 1ull << 63, 8, -EPROTONOSUPPORT, 0 },
+		{ FIELD(compat) ~0ull, 8, 0, 0 },
+		{ FIELD(word_bytes) 4, 4, -EPROTOTYPE, -EPROTOTYPE },
+		{ FIELD(page) 65536, 4, -EPROTOTYPE, -EPROTOTYPE },
+		{ FIELD(unit) 4096, 4, -EPROTOTYPE, -EPROTOTYPE },
+		{ FIELD(segment) 8 * CM_MIB, 8, -EPROTOTYPE, -EPROTOTYPE },
+		{ FIELD(byte_order) 0x0807060504030201ull, 8, -EPROTOTYPE, -EPROTOTYPE },
+		{ FIELD(max_size) 0, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(max_size) 4 * CM_MIB, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(max_size) 64 * CM_MIB + 4096, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(max_size) 65 * CM_TIB, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(max_size) ~0ull, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(nslots) 0, 4, -EUCLEAN, -EUCLEAN },
+		{ FIELD(nslots) 1, 4, -EUCLEAN, -EUCLEAN },
+		{ FIELD(nslots) 65536, 4, -EUCLEAN, -EUCLEAN },
+		{ FIELD(nslots) ~0u, 4, -EUCLEAN, -EUCLEAN },
+		{ FIELD(slots_off) 0, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(units_off) ~0ull, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(segments_off) 1ull << 40, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(data_off) 0, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(data_off) 64 * CM_MIB, 8, -EUCLEAN, -EUCLEAN },
+		{ FIELD(data_off) 1ull << 62, 8, -EUCLEAN, -EUCLEAN },
 	};
 
 	(void)state;
@@ -206,8 +206,10 @@ static void impossible_state_words_are_refused(void **state)
 	struct file f = make_file();
 	const size_t limit = offsetof(struct cm_super_shm, limit);
 	const size_t nused = offsetof(struct cm_super_shm, nused);
-	const uint64_t limits[] = {0, 1, 4096, 4 * CM_MIB - 1, 64 * CM_MIB + CM_SEGMENT, 1ull << 63, ~0ull};
-	const uint64_t nuseds[] = {0, 66, 1ull << 32, ~0ull};
+	const uint64_t limits[] = {
+		0, 1, 4096, 4 * CM_MIB - 1, 64 * CM_MIB + CM_SEGMENT, 1ull << 63, ~0ull
+	};
+	const uint64_t nuseds[] = { 0, 66, 1ull << 32, ~0ull };
 	uint64_t good = peek(&f, limit);
 
 	(void)state;
@@ -248,7 +250,7 @@ static void a_file_cut_short_is_refused_at_every_length(void **state)
 static void files_of_others_are_no_heaps(void **state)
 {
 	struct file f = make_file();
-	const char *contents[] = {"", "x", "comap", "comap\0\r", "#!/bin/sh\nexit 0\n"};
+	const char *contents[] = { "", "x", "comap", "comap\0\r", "#!/bin/sh\nexit 0\n" };
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof contents / sizeof *contents; i++) {
@@ -275,12 +277,12 @@ static void damaged_recovery_records_are_refused_before_they_are_used(void **sta
 	const struct {
 		uint64_t at, value;
 	} bad[] = {
-		{slot_off(1) + offsetof(struct cm_slot_shm, state), 2},
-		{slot_off(1) + offsetof(struct cm_slot_shm, state), ~0ull},
-		{slot_off(0) + redo, 1000},
-		{slot_off(1) + redo, (uint64_t)CM_LOCKS << 16 | 1},
-		{slot_off(1) + offsetof(struct cm_slot_shm, hold_at), 1},
-		{slot_off(0) + offsetof(struct cm_slot_shm, hold_at), ~0ull},
+		{ slot_off(1) + offsetof(struct cm_slot_shm, state), 2 },
+		{ slot_off(1) + offsetof(struct cm_slot_shm, state), ~0ull },
+		{ slot_off(0) + redo, 1000 },
+		{ slot_off(1) + redo, (uint64_t)CM_LOCKS << 16 | 1 },
+		{ slot_off(1) + offsetof(struct cm_slot_shm, hold_at), 1 },
+		{ slot_off(0) + offsetof(struct cm_slot_shm, hold_at), ~0ull },
 	};
 
 	(void)state;
@@ -305,7 +307,7 @@ static void a_record_that_points_past_the_file_is_no_sigbus(void **state)
 {
 	struct file f = make_file();
 	const uint64_t redo = slot_off(1) + offsetof(struct cm_slot_shm, redo);
-	uint64_t words[4] = {1, 0, f.size, 0xbad}, one = 1;
+	uint64_t words[4] = { 1, 0, f.size, 0xbad }, one = 1;
 
 	(void)state;
 	poke(&f, slot_off(1) + offsetof(struct cm_slot_shm, state), &one, 8);
@@ -318,7 +320,7 @@ static void a_record_that_rewrites_the_header_is_refused(void **state)
 {
 	struct file f = make_file();
 	const uint64_t redo = slot_off(1) + offsetof(struct cm_slot_shm, redo);
-	uint64_t words[4] = {1, 0, offsetof(struct cm_fixed_shm, uuid), 0xbad}, one = 1;
+	uint64_t words[4] = { 1, 0, offsetof(struct cm_fixed_shm, uuid), 0xbad }, one = 1;
 
 	(void)state;
 	poke(&f, slot_off(1) + offsetof(struct cm_slot_shm, state), &one, 8);
