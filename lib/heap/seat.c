@@ -129,7 +129,7 @@ static int take_slot(struct comap_heap *heap, struct cm_seat *seat)
 
 static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 {
-	struct cm_seat *seat = seats[heap->index];
+	struct cm_seat *seat;
 	int err;
 
 	if (heap->seg.is_readonly || is_registering || no_page.is_busy || cm_table_is_busy()) {

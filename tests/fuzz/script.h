@@ -7,6 +7,8 @@
  *	     the rest: steps of a program that uses the heap (exercise.h), two bytes each
  *
  * In SCRIPT_RAW mode all bytes after the first are the file.
+ *
+ * explain.py FILES says an input in words.
  */
 #ifndef FUZZ_SCRIPT_H
 #define FUZZ_SCRIPT_H
@@ -87,8 +89,8 @@ enum {
 	REGIONS,
 };
 
-/* Is there a heap file of this mode in fd (memfd, empty)?  Write it, and tell where the steps
- * of the program begin. */
+/* Write the file an input (of one byte at least) tells of into fd, an empty memfd; returns where
+ * in data the steps of the program begin. */
 size_t script_write(const uint8_t *data, size_t size, int fd);
 
 #endif
