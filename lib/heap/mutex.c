@@ -12,13 +12,13 @@
 
 static int take(comap_heap *heap, comap_mutex *mutex, uint64_t deadline_ns)
 {
-	cm_word *lock = (cm_word *)(void *)&mutex->word;
+	cm_word *lock = (cm_word *)(void *)mutex; /* its first word */
 	struct cm_seg *seg = &heap->seg;
 	struct cm_seat *seat;
 	uint64_t seen;
 	int got = 0;
 
-	if (!cm_is_in_block(seg, mutex, sizeof *mutex))
+	if (!mutex || !cm_is_in_block(seg, mutex, sizeof *mutex))
 		return -EINVAL;
 	seat = cm_seat_enter_own(heap, &got);
 	if (!seat)
@@ -59,11 +59,11 @@ int comap_mutex_lock_for(comap_heap *heap, comap_mutex *mutex, uint64_t timeout_
 
 int comap_mutex_unlock(comap_heap *heap, comap_mutex *mutex)
 {
-	cm_word *lock = (cm_word *)(void *)&mutex->word;
+	cm_word *lock = (cm_word *)(void *)mutex; /* its first word */
 	struct cm_seat *seat;
 	int err = 0;
 
-	if (!cm_is_in_block(&heap->seg, mutex, sizeof *mutex))
+	if (!mutex || !cm_is_in_block(&heap->seg, mutex, sizeof *mutex))
 		return -EPERM;
 	seat = cm_seat_enter_own(heap, &err);
 	if (!seat)

@@ -102,7 +102,7 @@ static int take_slot(struct comap_heap *heap, struct cm_seat *seat)
 	int err, n;
 
 	/* a fork child may live in another one than its parent */
-	seg->life.pid_namespace = cm_os_pid_namespace();
+	cm_write(&seg->life.pid_namespace, cm_os_pid_namespace());
 	err = seat == &no_page ? -EAGAIN : cm_life_enter(&seg->life, &seat->self);
 	seat->is_common = false;
 	if (err == 0) {

@@ -26,7 +26,7 @@ struct cm_life {
 	uint32_t nslots;       /* capacity */
 	cm_word *nused;        /* slots with storage: a high-water mark, in the superblock */
 	cm_word *cursor;       /* where the next newcomer looks first */
-	uint64_t pid_namespace;
+	cm_word pid_namespace; /* a fork child may live in another than its parent */
 };
 
 /* Who the calling thread is in one heap. */

@@ -27,7 +27,7 @@ static bool is_gone(const struct cm_life *life, struct cm_slot_shm *slot, uint32
 {
 	uint64_t ids = cm_read(&slot->ids);
 
-	return life->pid_namespace && cm_read(&slot->pid_namespace) == life->pid_namespace &&
+	return cm_read(&slot->pid_namespace) && cm_read(&slot->pid_namespace) == cm_read(&life->pid_namespace) &&
 	       (uint32_t)ids == (word & FUTEX_TID_MASK) &&
 	       cm_os_thread_is_gone((int32_t)(ids >> 32), (int32_t)ids) && cm_robust_word(slot) == word;
 }
@@ -79,7 +79,7 @@ static void introduce(struct cm_life *life, struct cm_self *self)
 
 	self->name = cm_lock_name(self->index, cm_read(&slot->generation));
 	cm_write(&slot->ids, (uint64_t)cm_os_tgid() << 32 | (uint32_t)cm_os_tid());
-	cm_write(&slot->pid_namespace, life->pid_namespace);
+	cm_write(&slot->pid_namespace, cm_read(&life->pid_namespace));
 	cm_os_thread_name((char *)comm);
 	cm_write(&slot->comm[0], comm[0]);
 	cm_write(&slot->comm[1], comm[1]);

@@ -17,6 +17,7 @@
 #include "heap/root_layout.h"
 
 #define KEPT 64u
+#define PASSES 3
 
 struct finding {
 	uint64_t off;
@@ -233,7 +234,8 @@ static void check_bin(struct check *c, unsigned cls)
 	in_list = check_list(c, cls);
 	for (; unit < end; unit += step) {
 		/* A slab about to be linked, or just unlinked, lies in a hold. */
-		if (!cm_slab_begins(c->seg, cls, unit) || held_in(c, unit >> 6) >> (unit & 63) & 1)
+		if (!cm_slab_begins(c->seg, cls, unit) || held_in(c, unit >> 6) >> (unit & 63) & 1 ||
+		    !cm_slab_begins(c->seg, cls, unit)) /* given back between the two looks */
 			continue;
 		fault = cm_slab_fault(c->seg, cls, unit);
 		if (fault)
@@ -318,6 +320,16 @@ static void tell(struct check *c, void (*fn)(uint64_t offset, const char *what, 
 	c->n = 0;
 }
 
+static void check_all(struct check *c)
+{
+	check_segments(c);
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
+		if (c->has_class[cls] || cm_read(cm_bin_list(c->seg, cls)))
+			check_bin(c, cls);
+	check_roots(c);
+	check_slots(c);
+}
+
 int comap_heap_check(comap_heap *heap, void (*fn)(uint64_t offset, const char *what, void *arg),
 		     void *arg)
 {
@@ -329,12 +341,11 @@ int comap_heap_check(comap_heap *heap, void (*fn)(uint64_t offset, const char *w
 		if (!c.seat)
 			return err;
 	}
-	check_segments(&c);
-	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
-		if (c.has_class[cls] || cm_read(cm_bin_list(&heap->seg, cls)))
-			check_bin(&c, cls);
-	check_roots(&c);
-	check_slots(&c);
+	/* What neighbours have on its way may look wrong for an instant; damage stays. */
+	for (int pass = 0; pass < PASSES && (pass == 0 || c.total); pass++) {
+		c.n = c.total = 0;
+		check_all(&c);
+	}
 	if (c.seat)
 		cm_seat_leave(heap, c.seat);
 	tell(&c, fn, arg);

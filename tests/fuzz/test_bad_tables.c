@@ -616,32 +616,60 @@ static void wild_roots_are_reported(void **state)
 	end_damage();
 }
 
+/* A heap that has grown to 16 GiB, most of them holes, with two pages of roots. */
+static int open_large(uint64_t *ret_next)
+{
+	const uint64_t size = 16 * CM_GIB;
+	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
+	comap_heap *heap;
+	char name[16];
+	int fd;
+
+	opts.max_size = size;
+	KIN_CHECK(comap_heap_open_anon(&opts, &heap) == 0);
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(name, sizeof name, "root-%u", i);
+		KIN_CHECK(comap_root_set(heap, name, COMAP_NULL) == 0);
+	}
+	fd = dup(comap_heap_fd(heap));
+	comap_heap_close(heap);
+	KIN_CHECK(ftruncate(fd, (off_t)size) == 0);
+	KIN_CHECK(pwrite(fd, &size, 8, AT_SUPER(limit)) == 8);
+	KIN_CHECK(pread(fd, ret_next, 8, CM_ROOTS_OFF + offsetof(struct cm_root_page_shm, next)) == 8);
+	return fd;
+}
+
 static int walk_ring(void *arg)
 {
-	struct damage *d = arg;
-	struct comap_root_iter iter = {0};
-	int fd = seed_thaw(seed_get(d->which)), got;
+	struct comap_root_iter iter = { 0 };
+	comap_ref ref;
+	uint64_t page;
+	unsigned n = 0;
 	comap_heap *heap;
+	int fd = open_large(&page), got;
 
-	poke(fd, d);
+	(void)arg;
+	KIN_CHECK(pwrite(fd, &page, 8, (off_t)(page + offsetof(struct cm_root_page_shm, next))) == 8);
 	watch_begin("a ring of pages of roots", SECONDS);
 	KIN_CHECK(comap_heap_open_fd(fd, NULL, &heap) == 0);
-	do
-		got = comap_root_next(heap, &iter);
-	while (got == 1);
-	KIN_CHECK(got == 0 || got == -EUCLEAN);
+	while ((got = comap_root_next(heap, &iter)) == 1)
+		n++;
+	KIN_CHECK((got == 0 || got == -EUCLEAN) && n >= 40);
+	KIN_CHECK(comap_root_get(heap, "none", &ref) == -ENOENT);
+	KIN_CHECK(comap_root_get(heap, "root-39", &ref) == 0);
+	KIN_CHECK(comap_root_set(heap, "another", COMAP_NULL) == 0);
+	KIN_CHECK(comap_heap_check(heap, NULL, NULL) == -EUCLEAN);
+	(void)exercise_look(heap);
 	comap_heap_close(heap);
 	return 0;
 }
 
-static void iterating_a_ring_of_roots_ends(void **state)
+static void a_ring_of_roots_has_an_end(void **state)
 {
-	const struct seed *s = seed_get(SEED_WHOLE);
-	struct poke ring = { s->roots + offsetof(struct cm_root_page_shm, next), s->roots };
-	struct damage d = { "", __LINE__, SEED_WHOLE, SURVIVED, &ring, 1, false };
-
 	(void)state;
-	assert_int_equal(kin_run(walk_ring, &d), 0);
+	if (kin_is_valgrind())
+		skip();
+	assert_int_equal(kin_run(walk_ring, NULL), 0);
 }
 
 /* What realloc says fits, does. */
@@ -721,7 +749,7 @@ int main(void)
 		KIN_TEST(wild_sums_are_reported),
 		KIN_TEST(a_wild_hint_grows_no_heap),
 		KIN_TEST(wild_roots_are_reported),
-		KIN_TEST(iterating_a_ring_of_roots_ends),
+		KIN_TEST(a_ring_of_roots_has_an_end),
 		KIN_TEST(realloc_believes_no_wild_size),
 	};
 

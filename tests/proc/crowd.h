@@ -18,6 +18,17 @@
 #include <comap.h>
 #include "support/kin.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define CROWD_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CROWD_ASAN 1
+#endif
+#endif
+#ifndef CROWD_ASAN
+#define CROWD_ASAN 0
+#endif
+
 #define MS UINT64_C(1000000)
 #define SECOND (1000 * MS)
 #define KIB UINT64_C(1024)

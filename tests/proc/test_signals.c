@@ -291,6 +291,9 @@ static void signals_shorten_no_wait(void **state)
 
 /* ---- cancellation --------------------------------------------------------------- */
 
+/* Not under ASan: it does not see that cancellation unwinds a stack, and takes what was on
+ * it for alive. */
+
 static char name[64];
 static _Atomic int reached; /* how far a thread came that is already cancelled */
 
@@ -383,6 +386,8 @@ static int run_while_cancelled(void *arg)
 static void no_call_is_a_cancellation_point(void **state)
 {
 	(void)state;
+	if (CROWD_ASAN)
+		skip();
 	assert_int_equal(wait_for(kin_spawn(run_while_cancelled, NULL), 20), 0);
 }
 
@@ -428,6 +433,8 @@ static int cancel_threads(void *arg)
 static void cancelled_threads_lose_nothing(void **state)
 {
 	(void)state;
+	if (CROWD_ASAN)
+		skip();
 	assert_int_equal(wait_for(kin_spawn(cancel_threads, NULL), 30), 0);
 }
 
@@ -473,6 +480,8 @@ static int strike_threads(void *arg)
 static void asynchronous_cancellation_is_a_death(void **state)
 {
 	(void)state;
+	if (CROWD_ASAN)
+		skip();
 	assert_int_equal(wait_for(kin_spawn(strike_threads, NULL), 30), 0);
 }
 

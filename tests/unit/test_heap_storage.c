@@ -104,7 +104,7 @@ static void full_storage_is_enospc_and_the_heap_goes_on(void **state)
 	const size_t sizes[] = { 16, 100, 5000, 65536, 100000, 700000, 4194304, 5000000 };
 
 	(void)state;
-	for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+	for (unsigned i = kin_is_valgrind() ? 2 : 0; i < sizeof sizes / sizeof *sizes; i++) {
 		comap_heap *heap = open_here(0);
 		void *chain = NULL;
 		uint64_t bytes = 0;
