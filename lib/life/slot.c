@@ -27,7 +27,8 @@ static bool is_gone(const struct cm_life *life, struct cm_slot_shm *slot, uint32
 {
 	uint64_t ids = cm_read(&slot->ids);
 
-	return cm_read(&slot->pid_namespace) && cm_read(&slot->pid_namespace) == cm_read(&life->pid_namespace) &&
+	return cm_read(&slot->pid_namespace) &&
+	       cm_read(&slot->pid_namespace) == cm_read(&life->pid_namespace) &&
 	       (uint32_t)ids == (word & FUTEX_TID_MASK) &&
 	       cm_os_thread_is_gone((int32_t)(ids >> 32), (int32_t)ids) && cm_robust_word(slot) == word;
 }

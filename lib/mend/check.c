@@ -270,8 +270,8 @@ static void check_roots(struct check *c)
 {
 	uint64_t off = CM_ROOTS_OFF, most = cm_seg_limit(c->seg) / CM_ROOT_PAGE_BYTES;
 	struct cm_root_page_shm *page;
+	uint64_t spare, seen = 0, steps = 0, power = 1;
 	struct cm_tx tx;
-	uint64_t spare;
 
 	lock(c, CM_LOCK_ROOT, &tx);
 	page = (struct cm_root_page_shm *)cm_seg_at(c->seg, off);
@@ -281,6 +281,14 @@ static void check_roots(struct check *c)
 	if (spare && (spare % CM_ROOT_PAGE_BYTES || cm_place_of(c->seg, spare).off != spare))
 		find(c, off, "the spare page of roots is no block");
 	while (off && most--) {
+		/* Brent's cycle finder: have we been here? */
+		if (off == seen)
+			break;
+		if (++steps == power) {
+			seen = off;
+			power *= 2;
+			steps = 0;
+		}
 		page = (struct cm_root_page_shm *)cm_seg_at(c->seg, off);
 		for (unsigned i = 0; i < CM_ROOTS_PER_PAGE; i++)
 			check_root(c, &page->root[i], cm_off_of(c->seg, &page->root[i]));
