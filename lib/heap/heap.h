@@ -14,13 +14,13 @@
 /* A handle: this process's.  Handles lie in a static table; nothing here needs malloc. */
 struct comap_heap {
 	struct cm_seg seg;   /* first: its first word is the base address (ref.h) */
-	uint64_t serial;     /* of this opening; 0: the entry is free */
 	unsigned index;      /* in the table */
 	int refs;            /* the handle, and each thread with a seat; under the table's mutex */
 	bool is_open;        /* not yet: a fork child drops it */
 	bool is_closed;
 	void (*on_misuse)(comap_heap *heap, enum comap_misuse what, const void *ptr, void *arg);
 	void *on_misuse_arg;
+	cm_word serial; /* of this opening; 0: the entry is free.  Last: threads that leave look at it */
 };
 
 /* ---- table.c: the handles of this process --------------------------------- */
@@ -73,14 +73,29 @@ int cm_block_alloc(struct cm_seg *seg, const struct cm_self *self, uint64_t size
 int cm_block_free(struct cm_seg *seg, const struct cm_self *self, uint64_t off, cm_word *src);
 /* Do these bytes lie in a live block, 8-byte aligned? */
 bool cm_is_in_block(const struct cm_seg *seg, const void *at, uint64_t size);
-/* Is it the cell of a root, for its initialiser?  root.c */
-bool cm_is_root_cell(const struct cm_seg *seg, const void *at);
-/* Is the block at off one of the heap's own pages of roots?  And how many are there? */
-bool cm_is_root_page(const struct cm_seg *seg, uint64_t off);
-uint64_t cm_root_pages(const struct cm_seg *seg);
 static inline uint64_t cm_off_of(const struct cm_seg *seg, const void *ptr)
 {
 	return (uintptr_t)ptr - (uintptr_t)seg->base; /* of any pointer at all */
 }
+
+/* ---- root_page.c: the pages of named roots ------------------------------------------- */
+
+/* A walk along their chain.  Damage may have made it a ring: the mark catches up with the page
+ * at the latest after three rounds (Brent, BIT 20, 1980). */
+struct cm_root_walk {
+	struct cm_root_page_shm *page; /* where we are */
+	struct cm_root_page_shm *mark;
+	uint64_t steps, lap;
+	bool is_ring;
+};
+/* It begins at the first page. */
+struct cm_root_walk cm_root_walk(const struct cm_seg *seg);
+/* Goes to the next page; false: there is none, or it is a ring; a damaged link ends it. */
+bool cm_root_walk_on(const struct cm_seg *seg, struct cm_root_walk *walk);
+/* Is it the cell of a root, for its initialiser? */
+bool cm_is_root_cell(const struct cm_seg *seg, const void *at);
+/* Is the block at off one of the heap's own pages of roots?  And how many are there? */
+bool cm_is_root_page(const struct cm_seg *seg, uint64_t off);
+uint64_t cm_root_pages(const struct cm_seg *seg);
 
 #endif

@@ -39,7 +39,7 @@ static void leave_all(struct comap_heap *heap)
 {
 	struct cm_seat *seat = seats[heap->index];
 
-	if (seat && seat->serial == heap->serial && !seat->is_busy)
+	if (seat && seat->serial == cm_read(&heap->serial) && !seat->is_busy)
 		leave_slot(heap, seat);
 }
 
@@ -140,7 +140,7 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 	cm_order();
 	/* again: a signal handler may have come and gone meanwhile */
 	seat = seats[heap->index];
-	if (seat && seat->serial == heap->serial) {
+	if (seat && seat->serial == cm_read(&heap->serial)) {
 		seat->is_busy = true;
 		is_registering = false;
 		return seat;
@@ -158,7 +158,7 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 	if (err == 0 && !seat->is_common) {
 		cm_table_ref(heap);
 		seat->next_look = seat->self.index;
-		seat->serial = heap->serial;
+		seat->serial = cm_read(&heap->serial);
 	}
 	if (err == 0)
 		seat->is_busy = true;
@@ -172,8 +172,8 @@ struct cm_seat *cm_seat_enter(struct comap_heap *heap, int *ret_err)
 {
 	struct cm_seat *seat = seats[heap->index];
 
-	CM_REQUIRE(heap->serial != 0); /* not a closed one */
-	if (CM_RARELY(!seat || (seat->serial != heap->serial && !seat->is_busy)))
+	CM_REQUIRE(cm_read(&heap->serial) != 0); /* not a closed one */
+	if (CM_RARELY(!seat || (seat->serial != cm_read(&heap->serial) && !seat->is_busy)))
 		return seat_slow(heap, ret_err);
 	if (CM_RARELY(seat->is_busy)) {
 		*ret_err = -EDEADLK;

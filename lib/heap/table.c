@@ -10,6 +10,7 @@
  * shared heap is ever taken for a fork.
  */
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 #include "heap/heap.h"
 
@@ -34,13 +35,13 @@ static void drop(struct cm_backing *backing)
 static void forget_threads(void)
 {
 	for (struct comap_heap *heap = table; heap < table + CM_HEAPS_MAX; heap++) {
-		if (!heap->serial)
+		if (!cm_read(&heap->serial))
 			continue;
 		heap->refs = heap->is_open && !heap->is_closed;
 		if (heap->refs > 0)
 			continue;
 		drop(&heap->seg.backing);
-		heap->serial = 0;
+		cm_write(&heap->serial, 0);
 	}
 }
 
@@ -88,14 +89,14 @@ struct comap_heap *cm_table_add(void)
 
 	cm_table_hold();
 	for (unsigned i = 0; i < CM_HEAPS_MAX && !heap; i++) {
-		if (table[i].serial)
+		if (cm_read(&table[i].serial))
 			continue;
 		heap = &table[i];
-		memset(heap, 0, sizeof *heap);
-		heap->serial = ++last_serial;
+		memset(heap, 0, offsetof(struct comap_heap, serial));
 		heap->index = i;
 		heap->refs = 1;
 		heap->seg.backing.fd = -1;
+		cm_write(&heap->serial, ++last_serial);
 	}
 	cm_table_release();
 	return heap;
@@ -117,7 +118,7 @@ void cm_table_unref(struct comap_heap *heap)
 	backing = heap->seg.backing;
 	is_last = --heap->refs == 0;
 	if (is_last)
-		heap->serial = 0;
+		cm_write(&heap->serial, 0);
 	cm_table_release();
 	if (is_last)
 		drop(&backing);
@@ -125,7 +126,7 @@ void cm_table_unref(struct comap_heap *heap)
 
 struct comap_heap *cm_table_at(unsigned index)
 {
-	return table[index].serial ? &table[index] : NULL;
+	return cm_read(&table[index].serial) ? &table[index] : NULL;
 }
 
 static void after_fork_in_child(void)

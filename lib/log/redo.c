@@ -9,7 +9,7 @@
  *
  *   1. Every word a transaction stores is guarded by its lock (or belongs to
  *      its thread alone, or is a cell only its caller may change), so between
- *      the death and the steal nobody changed it.  (The cell `spare` of root.c is
+ *      the death and the steal nobody changed it.  (The cell `spare` of root_page.c is
  *      such a cell, of whoever holds the root lock; see add_page there.)
  *   2. `last` changes only after that mending is done, so a thief that dies in
  *      the middle is mended by the next thief, not forgotten.

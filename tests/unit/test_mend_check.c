@@ -76,8 +76,8 @@ static void count(uint64_t offset, const char *what, void *arg)
 	found->last = offset;
 }
 
-/* With *at changed to value, the check says so; put back, all is well. */
-static void assert_found_(struct env *e, cm_word *at, uint64_t value, const char *what, int line)
+/* With *at changed to value, the check says so. */
+static void assert_told_(struct env *e, cm_word *at, uint64_t value, const char *what, int line)
 {
 	uint64_t good = cm_read(at);
 	struct found found = {0};
@@ -90,9 +90,10 @@ static void assert_found_(struct env *e, cm_word *at, uint64_t value, const char
 	if (err != -EUCLEAN || found.n == 0)
 		fail_msg("line %d: %s: the check says %d and tells of %u", line, what, err, found.n);
 	cm_write(&e->seg->super->damages, 0);
-	assert_sound(e->heap);
 }
-#define assert_found(e, at, value) assert_found_((e), (at), (value), #at " = " #value, __LINE__)
+#define assert_told(e, at, value) assert_told_((e), (at), (value), #at " = " #value, __LINE__)
+/* And put back, all is well. */
+#define assert_found(e, at, value) (assert_told(e, at, value), assert_sound((e)->heap))
 
 static void assert_mark_found(struct env *e, uint64_t unit, uint8_t mark)
 {
@@ -176,6 +177,40 @@ static void wrong_units_are_found(void **state)
 	assert_mark_found(&e, e.slab, 80);
 	assert_mark_found(&e, e.full + 3, CM_UNIT_NONE);
 	assert_mark_found(&e, e.full, CM_UNIT_NONE);
+	fx_close(e.heap);
+}
+
+/* With all that is counted from it put right as well, so that nothing else gives it away. */
+static void assert_free_word_found(struct env *e, uint64_t value)
+{
+	struct cm_header_shm *h = cm_seg_header(e->seg, e->split);
+	cm_word *used = cm_span_word(e->seg, CM_SPAN_USED), *entry = &e->seg->segments[e->split];
+	cm_word *dirty = cm_span_word(e->seg, CM_SPAN_DIRTY);
+	uint64_t was_used = cm_read(used), was_entry = cm_read(entry), was_dirty = cm_read(dirty);
+	uint64_t good = cm_read(&h->free), have = cm_read(&h->have);
+
+	cm_write(used, was_used + cm_popcount(good) - cm_popcount(value));
+	cm_write(dirty, was_dirty - cm_popcount(good & have) + cm_popcount(value & have));
+	cm_write(entry, cm_seg_entry(CM_SEG_SPLIT, cm_longest_run(value), 0));
+	assert_told(e, &h->free, value);
+	assert_int_equal(comap_heap_check(e->heap, NULL, NULL), -EUCLEAN); /* the counts alone */
+	cm_write(used, was_used);
+	cm_write(dirty, was_dirty);
+	cm_write(entry, was_entry);
+	assert_sound(e->heap);
+}
+
+static void a_unit_free_and_in_use_or_neither_is_found(void **state)
+{
+	struct env e = begin();
+	uint64_t free = cm_read(&cm_seg_header(e.seg, e.split)->free);
+	uint64_t run = e.run >> CM_UNIT_SHIFT;
+
+	(void)state;
+	assert_free_word_found(&e, free | 1ull << (run & 63));
+	assert_free_word_found(&e, free | 1ull << ((run & 63) + 2));
+	assert_free_word_found(&e, free | 1ull << (e.slab & 63));
+	assert_free_word_found(&e, free & (free - 1)); /* lost */
 	fx_close(e.heap);
 }
 
@@ -383,6 +418,7 @@ int main(void)
 		KIN_TEST(wrong_sums_are_found),
 		KIN_TEST(wrong_segments_are_found),
 		KIN_TEST(wrong_units_are_found),
+		KIN_TEST(a_unit_free_and_in_use_or_neither_is_found),
 		KIN_TEST(wrong_runs_are_found),
 		KIN_TEST(wrong_slabs_are_found),
 		KIN_TEST(wrong_lists_are_found),
