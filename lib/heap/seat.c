@@ -35,11 +35,13 @@ static void leave_slot(struct comap_heap *heap, struct cm_seat *seat)
 	seat->is_busy = false;
 }
 
-static void leave_all(struct comap_heap *heap)
+/* Handle number i, if it is still the opening we sat down in, which then nobody ends. */
+static void leave(unsigned i)
 {
-	struct cm_seat *seat = seats[heap->index];
+	struct comap_heap *heap = cm_table_at(i);
+	struct cm_seat *seat = seats[i];
 
-	if (seat && seat->serial == cm_read(&heap->serial) && !seat->is_busy)
+	if (heap && seat && seat->serial == cm_read(&heap->serial) && !seat->is_busy)
 		leave_slot(heap, seat);
 }
 
@@ -52,12 +54,9 @@ static void thread_ends(void *unused)
 	is_registering = true; /* a signal handler must not come back in the midst of it */
 	cm_order();
 	for (unsigned i = 0; i < CM_HEAPS_MAX; i++) {
-		struct comap_heap *heap = cm_table_at(i);
-
 		if (!seats[i])
 			continue;
-		if (heap)
-			leave_all(heap);
+		leave(i);
 		seat = seats[i];
 		seats[i] = NULL;
 		cm_order();
@@ -90,8 +89,7 @@ __attribute__((constructor)) static void watch_forks(void)
 __attribute__((destructor)) static void process_exits(void)
 {
 	for (unsigned i = 0; i < CM_HEAPS_MAX; i++)
-		if (seats[i] && cm_table_at(i))
-			leave_all(cm_table_at(i));
+		leave(i);
 }
 
 /* A slot of its own for the calling thread, or the common one until it leaves. */
@@ -220,5 +218,5 @@ void cm_seat_leave(struct comap_heap *heap, struct cm_seat *seat)
 
 void cm_seat_give_up(struct comap_heap *heap)
 {
-	leave_all(heap);
+	leave(heap->index);
 }

@@ -485,7 +485,7 @@ static int mount_ours(void)
 	snprintf(size, sizeof size, "size=%llu", SIZE);
 	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
 		return -errno;
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", dir, "tmpfs", 0, size) < 0)
 		return -errno;
 	return 0;
