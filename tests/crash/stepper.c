@@ -5,6 +5,7 @@
  *	stepper -l         their names
  *	stepper NAME...    these
  *	stepper -n ...     without the second level (reapers and thieves stepped in their turn)
+ *	stepper -j N ...   N scenarios at a time; else as many as there are processors
  *
  * Prints, for each scenario,
  *
@@ -66,6 +67,16 @@ struct run {
 	const struct dead *late; /* who die when the stepped one is ready */
 };
 
+/* Between the workers, who each take the next scenario. */
+enum level { FIRST, REAPER, THIEF, LONE_OPENER, LEVELS };
+#define SEEN 8192u
+static struct common {
+	_Atomic unsigned next;
+	_Atomic unsigned nseen;
+	_Atomic uint64_t seen[SEEN]; /* signatures of the states that are some worker's seeds */
+	struct tally tally[][LEVELS];
+} * common;
+
 static void *shared(size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -81,15 +92,13 @@ static void die(const char *what)
 
 static void keep_seed(struct run *run, const struct image *image, uint64_t signature, bool has_locks)
 {
-	static uint64_t seen[8192];
-	static unsigned nseen;
 	struct seed *seed;
 
-	for (unsigned i = 0; i < nseen; i++)
-		if (seen[i] == signature)
+	for (unsigned i = 0; i < SEEN && i < common->nseen; i++)
+		if (common->seen[i] == signature)
 			return;
-	if (nseen < sizeof seen / sizeof seen[0])
-		seen[nseen++] = signature;
+	if (common->nseen < SEEN)
+		common->seen[common->nseen++] = signature;
 	run->seeds = realloc(run->seeds, (run->nseeds + 1) * sizeof *run->seeds);
 	seed = &run->seeds[run->nseeds++];
 	seed->image = *image;
@@ -239,12 +248,19 @@ static void step(struct run *run)
 		image_drop(&last);
 }
 
-static bool tell(const char *name, const struct tally *t)
+static void tell(const char *name, const struct tally *t)
 {
 	printf("stepper %s points=%lu inconsistent=%lu leaked=%u states=%lu\n", name, t->points,
 	       t->inconsistent, t->leaked, t->states);
 	fflush(stdout);
-	return t->inconsistent == 0;
+}
+
+static void add(struct tally *total, const struct tally *t)
+{
+	total->points += t->points;
+	total->states += t->states;
+	total->inconsistent += t->inconsistent;
+	total->leaked = t->leaked > total->leaked ? t->leaked : total->leaked;
 }
 
 static int make_heap(const struct scenario *s)
@@ -350,10 +366,7 @@ static void second_level(const struct run *first, void (*act)(struct world *w), 
 		step(&run);
 		close(run.world.fd);
 		munmap(run.world.journal, sizeof(struct journal));
-		total->points += run.tally.points;
-		total->states += run.tally.states;
-		total->inconsistent += run.tally.inconsistent;
-		total->leaked = run.tally.leaked > total->leaked ? run.tally.leaked : total->leaked;
+		add(total, &run.tally);
 	}
 }
 
@@ -374,40 +387,65 @@ static bool is_wanted(const char *name, char **names)
 	return false;
 }
 
+static void whole_scenario(const struct scenario *s, bool is_deep, struct tally *tally)
+{
+	struct run run = { .scenario = s, .keeps_seeds = is_deep && !s->has_neighbours };
+
+	run_scenario(&run);
+	tell(s->name, &run.tally);
+	add(&tally[FIRST], &run.tally);
+	second_level(&run, reap_it, &tally[REAPER]);
+	second_level(&run, steal_it, &tally[THIEF]);
+	second_level(&run, open_it, &tally[LONE_OPENER]);
+	drop_seeds(&run);
+}
+
+static void work(char **names, bool is_deep, struct tally *tally)
+{
+	unsigned i;
+
+	while ((i = common->next++) < nscenarios)
+		if (is_wanted(scenarios[i].name, names))
+			whole_scenario(&scenarios[i], is_deep, tally);
+	exit(0);
+}
+
 int main(int argc, char **argv)
 {
-	struct tally total = {0}, reaper = {0}, thief = {0}, lone = {0};
+	static const char *const names[LEVELS] = { NULL, "reaper", "thief", "lone_opener" };
+	struct tally sum[LEVELS] = {0};
+	long njobs = sysconf(_SC_NPROCESSORS_ONLN);
 	bool is_deep = true, is_fine = true;
-	int c;
+	int c, status;
 
-	while ((c = getopt(argc, argv, "ln")) != -1) {
+	while ((c = getopt(argc, argv, "lnj:")) != -1) {
 		if (c == 'l')
 			for (unsigned i = 0; i < nscenarios; i++)
 				puts(scenarios[i].name);
 		if (c == 'n')
 			is_deep = false;
-		if (c != 'n')
+		if (c == 'j')
+			njobs = strtol(optarg, NULL, 10);
+		if ((c != 'n' && c != 'j') || njobs < 1 || njobs > 1024)
 			return c == 'l' ? 0 : 2;
 	}
-	for (unsigned i = 0; i < nscenarios; i++) {
-		struct run run = { .scenario = &scenarios[i] };
-
-		if (!is_wanted(scenarios[i].name, argv + optind))
-			continue;
-		run.keeps_seeds = is_deep && !scenarios[i].has_neighbours;
-		run_scenario(&run);
-		is_fine = tell(scenarios[i].name, &run.tally) && is_fine;
-		total.points += run.tally.points;
-		second_level(&run, reap_it, &reaper);
-		second_level(&run, steal_it, &thief);
-		second_level(&run, open_it, &lone);
-		drop_seeds(&run);
+	common = shared(sizeof *common + (size_t)njobs * sizeof common->tally[0]);
+	if (!common)
+		die("mmap");
+	for (long i = 0; i < njobs; i++)
+		if (fork() == 0)
+			work(argv + optind, is_deep, common->tally[i]);
+	while (wait(&status) > 0)
+		is_fine = is_fine && status == 0;
+	for (long i = 0; i < njobs; i++)
+		for (unsigned level = FIRST; level < LEVELS; level++)
+			add(&sum[level], &common->tally[i][level]);
+	for (unsigned level = FIRST; level < LEVELS; level++)
+		is_fine = sum[level].inconsistent == 0 && is_fine;
+	for (unsigned level = REAPER; is_deep && level < LEVELS; level++) {
+		tell(names[level], &sum[level]);
+		add(&sum[FIRST], &sum[level]);
 	}
-	if (is_deep) {
-		is_fine = tell("reaper", &reaper) && is_fine;
-		is_fine = tell("thief", &thief) && is_fine;
-		is_fine = tell("lone_opener", &lone) && is_fine;
-	}
-	printf("stepper total points=%lu\n", total.points + reaper.points + thief.points + lone.points);
+	tell("total", &sum[FIRST]);
 	return is_fine ? 0 : 1;
 }
