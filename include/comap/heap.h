@@ -300,7 +300,7 @@ COMAP_API int comap_heap_walk(comap_heap *heap, int (*fn)(void *ptr, size_t size
  * Verify every invariant of the heap's tables.  For each thing that is wrong, up to
  * the 64th, fn (may be NULL) gets the offset and a sentence.  Returns 0 when all is
  * well, -EUCLEAN when not, or -EDEADLK.  Others wait for the locks it
- * holds one at a time; fn runs with no lock held.  A read-only handle checks
+ * holds; fn runs with no lock held.  A read-only handle checks
  * without locks: then be the only one.
  */
 COMAP_API int comap_heap_check(comap_heap *heap,

@@ -49,7 +49,7 @@ struct cm_seat {
 	uint32_t next_look; /* the slot to look at next for a death */
 };
 
-/* Begin a call: NULL and *ret_err (-EROFS, -EDEADLK, -EAGAIN, -ENOMEM, -ENOSPC). */
+/* Begin a call: NULL and *ret_err (-EROFS, -EDEADLK, -ENOMEM, or of the storage). */
 struct cm_seat *cm_seat_enter(struct comap_heap *heap, int *ret_err);
 /* The same, refusing the common slot: for what outlasts the call. */
 struct cm_seat *cm_seat_enter_own(struct comap_heap *heap, int *ret_err);
