@@ -119,7 +119,7 @@ do_demo() {
 }
 
 do_test() {
-	need "${base[@]}"
+	need "${base[@]}" g++ mandoc    # the headers are C++, too; man pages are looked over
 	build_and_test build -- --setup full "$@"
 	finish
 }

@@ -19,7 +19,7 @@
 #include "fuzz/script.h"
 #include "fuzz/seed.h"
 
-#define SECONDS 2u
+#define SECONDS 4u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
