@@ -25,7 +25,7 @@ die() { echo "do: $*" >&2; exit 1; }
 
 # --- packages ---
 
-base=(gcc libc6-dev meson ninja-build pkg-config libcmocka-dev liblz4-dev libxxhash-dev)
+base=(gcc g++ libc6-dev meson ninja-build pkg-config libcmocka-dev liblz4-dev libxxhash-dev)
 
 is_root() { (( EUID == 0 )); }
 can_root() { is_root || sudo -n true 2>/dev/null; }
@@ -119,7 +119,7 @@ do_demo() {
 }
 
 do_test() {
-	need "${base[@]}" g++ mandoc    # the headers are C++, too; man pages are looked over
+	need "${base[@]}" mandoc        # man pages are looked over
 	build_and_test build -- --setup full "$@"
 	finish
 }
