@@ -55,6 +55,8 @@ extern "C" {
 #define COMAP_HEAP_EXCL     2u /* with CREATE: fail with EEXIST when it is there */
 #define COMAP_HEAP_READONLY 4u /* map it read-only: look, follow refs, walk; no slot is taken */
 #define COMAP_HEAP_DUMP     8u /* include it in this process's core dumps */
+#define COMAP_HEAP_LEAN    16u /* threads of this handle take no blocks in advance: slower, and no
+				* more storage than what is live */
 
 struct comap_heap_opts {
 	uint32_t size;       /* sizeof this struct; COMAP_HEAP_OPTS_INIT fills it */
@@ -239,6 +241,7 @@ struct comap_class_stats {
 	uint64_t block_size; /* bytes */
 	uint64_t live;       /* blocks handed out */
 	uint64_t free;       /* blocks ready in slabs */
+	uint64_t cached;     /* blocks ready in the magazines of threads */
 	uint64_t slabs;
 };
 
@@ -256,6 +259,7 @@ struct comap_heap_stats {
 	uint64_t dirty;          /* of these, free bytes kept for reuse */
 	uint64_t live_blocks;
 	uint64_t live_bytes;     /* usable size of the live blocks */
+	uint64_t cached_bytes;   /* in the magazines of threads, ready for them alone */
 	uint64_t free_bytes;     /* in slabs and free pages below grown */
 	uint64_t largest_free;   /* bytes: largest block that fits below grown */
 	uint64_t large_blocks;   /* live blocks above 64 KiB */
@@ -280,7 +284,8 @@ struct comap_slot_info {
 	int32_t tgid, tid;   /* in the attacher's pid namespace: for people, not for kill(2) */
 	int32_t is_dead;
 	char name[16];       /* the thread's comm when it attached */
-	uint64_t mallocs, frees, bytes; /* counted by the thread itself */
+	uint64_t mallocs, frees, bytes; /* blocks the thread got from the heap and gave back, those
+					 * of its magazines among them; and the bytes of the first */
 };
 
 /* Calls fn for each attached thread until it returns non-zero, which is then
@@ -290,8 +295,8 @@ COMAP_API int comap_heap_slots(comap_heap *heap,
 
 /*
  * Calls fn for each live block until it returns non-zero, which is then
- * returned; else 0.  No lock is held while fn runs, so it may free; a block that
- * others free or allocate meanwhile may or may not be seen.
+ * returned; else 0, or -ENOMEM.  No lock is held while fn runs, so it may free; a
+ * block that others free or allocate meanwhile may or may not be seen.
  */
 COMAP_API int comap_heap_walk(comap_heap *heap, int (*fn)(void *ptr, size_t size, void *arg),
 			      void *arg);
@@ -308,8 +313,9 @@ COMAP_API int comap_heap_check(comap_heap *heap,
 
 enum comap_misuse {
 	COMAP_MISUSE_FOREIGN = 1,   /* freed what this heap never handed out */
-	COMAP_MISUSE_DOUBLE = 2,    /* freed what is free already */
-	COMAP_MISUSE_INTERIOR = 3,  /* freed the middle of a block */
+	COMAP_MISUSE_DOUBLE = 2,    /* freed what is free already: found at once when it was the last
+				     * freed, else when it goes back to its slab; -Dcheck=1: at once */
+	COMAP_MISUSE_INTERIOR = 3,  /* freed the middle of a block; in a busy class with -Dcheck=1 */
 	COMAP_MISUSE_REENTRY = 4,   /* freed from a handler that interrupted comap: the block leaks */
 };
 

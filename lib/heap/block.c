@@ -2,29 +2,39 @@
 #include <errno.h>
 #include "heap/heap.h"
 
-static int alloc_in(struct cm_seg *seg, const struct cm_self *self, unsigned cls, uint64_t size,
-		    uint64_t align, cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed)
+struct request {
+	unsigned cls;
+	uint64_t size, align;
+	cm_word *dst;
+	struct cm_cache *cache;
+};
+
+static int alloc_in(struct cm_seg *seg, const struct cm_self *self, const struct request *r,
+		    uint64_t *ret_off, bool *ret_is_zeroed)
 {
 	*ret_is_zeroed = false;
-	return cls < CM_CLASSES ? cm_slab_alloc(seg, self, cls, dst, ret_off)
-				: cm_run_alloc(seg, self, size, align, dst, ret_off, ret_is_zeroed);
+	if (r->cls >= CM_CLASSES)
+		return cm_run_alloc(seg, self, r->size, r->align, r->dst, ret_off, ret_is_zeroed);
+	if (r->cache)
+		return cm_cache_alloc(seg, self, r->cache, r->cls, r->dst, ret_off);
+	return cm_slab_alloc(seg, self, r->cls, r->dst, ret_off);
 }
 
-int cm_block_alloc(struct cm_seg *seg, const struct cm_self *self, uint64_t size, uint64_t align,
-		   cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed)
+int cm_block_alloc(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, uint64_t size,
+		   uint64_t align, cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed)
 {
-	unsigned cls = cm_class_of_aligned(size, align);
-	int err = alloc_in(seg, self, cls, size, align, dst, ret_off, ret_is_zeroed);
+	const struct request r = { cm_class_of_aligned(size, align), size, align, dst, cache };
+	int err = alloc_in(seg, self, &r, ret_off, ret_is_zeroed);
 
 	if (err == -ENOMEM || err == -ENOSPC) {
-		/* empty slabs that bins keep may make room */
+		/* what our magazines and the bins keep may make room */
+		if (cache)
+			cm_cache_drain(seg, self, self->slot, &(struct cm_misfreed){0});
 		cm_slab_trim(seg, self);
-		err = alloc_in(seg, self, cls, size, align, dst, ret_off, ret_is_zeroed);
+		err = alloc_in(seg, self, &r, ret_off, ret_is_zeroed);
 	}
-	if (err == 0) {
-		cm_count(&self->slot->mallocs, 1);
-		cm_count(&self->slot->bytes, cls < CM_CLASSES ? cm_classes[cls].size : size);
-	}
+	if (err == 0 && r.cls >= CM_CLASSES)
+		cm_slot_count_malloc(self->slot, 1, size);
 	return err;
 }
 
@@ -54,21 +64,31 @@ static int misuse_at(const struct cm_seg *seg, uint64_t off)
 	return off % CM_UNIT ? COMAP_MISUSE_FOREIGN : COMAP_MISUSE_DOUBLE;
 }
 
-int cm_block_free(struct cm_seg *seg, const struct cm_self *self, uint64_t off, cm_word *src)
+static int free_run(struct cm_seg *seg, const struct cm_self *self, uint64_t off, cm_word *src)
+{
+	int err = cm_run_free(seg, self, off, src);
+
+	if (err == 0)
+		cm_count(&self->slot->frees, 1);
+	return err;
+}
+
+int cm_block_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, uint64_t off,
+		  cm_word *src, struct cm_misfreed *misfreed)
 {
 	struct cm_block block;
 	int err;
 
-	if (cm_slab_find(seg, off, &block) == 0)
-		err = block.off != off ? COMAP_MISUSE_INTERIOR : cm_slab_free(seg, self, &block, src);
+	if (cm_slab_find(seg, off, &block) < 0)
+		err = free_run(seg, self, off, src);
+	else if (block.off != off)
+		err = COMAP_MISUSE_INTERIOR;
 	else
-		err = cm_run_free(seg, self, off, src);
+		err = cm_cache_free(seg, self, cache, &block, src, misfreed);
 	if (err == -EALREADY)
 		err = COMAP_MISUSE_DOUBLE;
 	else if (err == -ENOENT)
 		err = misuse_at(seg, off);
-	if (err == 0)
-		cm_count(&self->slot->frees, 1);
 	return err;
 }
 

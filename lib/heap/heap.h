@@ -18,6 +18,7 @@ struct comap_heap {
 	int refs;            /* the handle, and each thread with a seat; under the table's mutex */
 	bool is_open;        /* not yet: a fork child drops it */
 	bool is_closed;
+	bool is_lean;
 	void (*on_misuse)(comap_heap *heap, enum comap_misuse what, const void *ptr, void *arg);
 	void *on_misuse_arg;
 	cm_word serial; /* of this opening; 0: the entry is free.  Last: threads that leave look at it */
@@ -40,8 +41,15 @@ struct comap_heap *cm_table_at(unsigned index); /* NULL: no open heap there */
 /* In a page of its own that a fork child finds zeroed, so a child, also of a raw
  * clone, never takes its parent's slot for its own. */
 struct cm_seat {
+	uint64_t idle;    /* the heap's serial while the thread has a slot and is in no call; else 0 */
+	const char *low;  /* address of the first segment */
+	uint64_t span;    /* 16-byte steps from there to the limit, as it was */
+	const cm_byte *units;               /* of these addresses */
+	struct cm_magazines_shm *magazines; /* of the slot */
+	cm_word *rings;
 	uint64_t serial;  /* of the heap; anything else: no slot here */
 	struct cm_self self;
+	struct cm_cache cache;
 	bool is_busy;     /* inside a call: what a signal handler must not enter */
 	bool is_common;   /* for this call only */
 	uint32_t tick;
@@ -49,11 +57,16 @@ struct cm_seat {
 	uint32_t next_look; /* the slot to look at next for a death */
 };
 
+/* By heap, for the calling thread; NULL: it never was in that one. */
+extern _Thread_local struct cm_seat *cm_seats[CM_HEAPS_MAX] __attribute__((tls_model("initial-exec")));
+
 /* Begin a call: NULL and *ret_err (-EROFS, -EDEADLK, -ENOMEM, or of the storage). */
 struct cm_seat *cm_seat_enter(struct comap_heap *heap, int *ret_err);
 /* The same, refusing the common slot: for what outlasts the call. */
 struct cm_seat *cm_seat_enter_own(struct comap_heap *heap, int *ret_err);
 void cm_seat_leave(struct comap_heap *heap, struct cm_seat *seat);
+/* What its magazines hold goes back to the maps. */
+void cm_seat_drain(struct comap_heap *heap, struct cm_seat *seat);
 /* The calling thread gives its slot back. */
 void cm_seat_give_up(struct comap_heap *heap);
 
@@ -66,11 +79,14 @@ struct cm_place {
 };
 /* The block that begins at or holds off. */
 struct cm_place cm_place_of(const struct cm_seg *seg, uint64_t off);
-/* Allocate; dst as in cm_slab_alloc.  0 or -errno. */
-int cm_block_alloc(struct cm_seg *seg, const struct cm_self *self, uint64_t size, uint64_t align,
-		   cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed);
-/* Free the block at off: 0, or the misuse it is (positive), or -errno. */
-int cm_block_free(struct cm_seg *seg, const struct cm_self *self, uint64_t off, cm_word *src);
+/* Allocate; dst as in cm_slab_alloc; cache: the thread's, or NULL to take it from the maps.  0 or
+ * -errno. */
+int cm_block_alloc(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, uint64_t size,
+		   uint64_t align, cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed);
+/* Free the block at off: 0, or the misuse it is (positive), or -errno.  Others may come to light:
+ * in misfreed. */
+int cm_block_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, uint64_t off,
+		  cm_word *src, struct cm_misfreed *misfreed);
 /* Do these bytes lie in a live block, 8-byte aligned? */
 bool cm_is_in_block(const struct cm_seg *seg, const void *at, uint64_t size);
 static inline uint64_t cm_off_of(const struct cm_seg *seg, const void *ptr)

@@ -25,7 +25,8 @@ static void *alloc(struct comap_heap *heap, size_t size, size_t align, cm_word *
 	}
 	seat = cm_seat_enter(heap, &err);
 	if (seat) {
-		err = cm_block_alloc(&heap->seg, &seat->self, size, align, dst, &off, ret_is_zeroed);
+		err = cm_block_alloc(&heap->seg, &seat->self, &seat->cache, size, align, dst, &off,
+				     ret_is_zeroed);
 		cm_seat_leave(heap, seat);
 	}
 	if (err < 0) {
@@ -46,12 +47,14 @@ static void report(struct comap_heap *heap, enum comap_misuse what, const void *
 /* src: a cell that becomes null in the same instant, or NULL. */
 static void release(struct comap_heap *heap, uint64_t off, cm_word *src)
 {
+	struct cm_misfreed misfreed;
 	struct cm_seat *seat;
 	int saved = errno, err = 0;
 
+	misfreed.n = 0;
 	seat = cm_seat_enter(heap, &err);
 	if (seat) {
-		err = cm_block_free(&heap->seg, &seat->self, off, src);
+		err = cm_block_free(&heap->seg, &seat->self, &seat->cache, off, src, &misfreed);
 		cm_seat_leave(heap, seat);
 	} else if (err == -EDEADLK) {
 		err = COMAP_MISUSE_REENTRY;
@@ -62,14 +65,94 @@ static void release(struct comap_heap *heap, uint64_t off, cm_word *src)
 		report(heap, (enum comap_misuse)err, (const void *)((uintptr_t)heap->seg.base + off));
 	else if (err == -EUCLEAN)
 		cm_add(&heap->seg.super->damages, 1);
+	for (uint32_t i = 0; i < misfreed.n; i++)
+		report(heap, COMAP_MISUSE_DOUBLE, cm_seg_at(&heap->seg, misfreed.off[i]));
 	errno = saved;
 }
 
-void *comap_heap_malloc(comap_heap *heap, size_t size)
+/* ---- the short ways -----------------------------------------------------------
+ *
+ * Nearly every malloc and free of a small block is one of these two: a few loads,
+ * and one store to shared memory, which is the whole change (slab/magazine.c).
+ * They take the long way when the thread has no slot or is in a call already
+ * (idle is 0), and when the magazine is empty, full, or closed.
+ */
+
+static void *long_malloc(comap_heap *heap, size_t size)
 {
 	bool is_zeroed;
 
 	return alloc(heap, size, 1, NULL, &is_zeroed);
+}
+
+void *comap_heap_malloc(comap_heap *heap, size_t size)
+{
+	struct cm_seat *seat = cm_seats[heap->index];
+	uint64_t serial = cm_read(&heap->serial), off;
+	struct cm_magazine_shm *m;
+	uint32_t head, tail;
+	unsigned mark;
+
+	if (CM_RARELY(!seat || size - 1 >= CM_SMALL_MOST || seat->idle != serial))
+		return long_malloc(heap, size);
+	seat->idle = 0; /* to a signal handler the thread is in a call */
+	cm_order();
+	mark = cm_mark_of(cm_class_of(size));
+	m = &seat->magazines->magazine[mark];
+	head = cm_read(cm_lower_half(&m->ends));
+	tail = cm_read(cm_upper_half(&m->ends));
+	if (CM_RARELY(head == tail)) {
+		seat->idle = serial;
+		return long_malloc(heap, size);
+	}
+	off = cm_read(&seat->rings[mark * CM_RING + (head - 1) % CM_RING]);
+	cm_order();
+	/* death after: the block is the caller's, who is dead */
+	cm_write(cm_lower_half(&m->ends), head - 1);
+	cm_order();
+	seat->idle = serial;
+	return heap->seg.base + off;
+}
+
+/* A step of 16 bytes too little or off turns into a number that is too large. */
+static inline uint64_t steps_of(uint64_t diff)
+{
+	return diff >> 4 | diff << 60;
+}
+
+static bool short_free(struct comap_heap *heap, const void *ptr)
+{
+	struct cm_seat *seat = cm_seats[heap->index];
+	uint64_t serial = cm_read(&heap->serial), diff, off;
+	struct cm_magazine_shm *m;
+	uint32_t head, tail;
+	cm_word *ring;
+	unsigned mark;
+
+	if (CM_CHECK_LEVEL >= 1 || CM_RARELY(!seat || seat->idle != serial))
+		return false;
+	diff = (uintptr_t)ptr - (uintptr_t)seat->low;
+	if (CM_RARELY(steps_of(diff) >= seat->span))
+		return false;
+	seat->idle = 0;
+	cm_order();
+	mark = cm_read(&seat->units[diff >> CM_UNIT_SHIFT]) % CM_MAGAZINES;
+	m = &seat->magazines->magazine[mark];
+	ring = &seat->rings[mark * CM_RING];
+	head = cm_read(cm_lower_half(&m->ends));
+	tail = cm_read(cm_upper_half(&m->ends));
+	off = diff + heap->seg.data_off;
+	if (CM_RARELY(head - tail >= cm_read(&m->cap) || cm_read(&ring[(head - 1) % CM_RING]) == off)) {
+		seat->idle = serial;
+		return false;
+	}
+	cm_write(&ring[head % CM_RING], off);
+	cm_order();
+	/* death before: the block is the caller's still, who is dead; after: the magazine's */
+	cm_write(cm_lower_half(&m->ends), head + 1);
+	cm_order();
+	seat->idle = serial;
+	return true;
 }
 
 void *comap_heap_calloc(comap_heap *heap, size_t count, size_t size)
@@ -90,6 +173,8 @@ void *comap_heap_calloc(comap_heap *heap, size_t count, size_t size)
 
 void comap_heap_free(comap_heap *heap, void *ptr)
 {
+	if (CM_EXPECT(short_free(heap, ptr)))
+		return;
 	if (ptr)
 		release(heap, (uintptr_t)ptr - (uintptr_t)heap->seg.base, NULL);
 }

@@ -23,7 +23,7 @@
 #define DEFAULT_DIRTY (32 * CM_MIB)
 #define DEFAULT_TIMEOUT_NS 10000000000ull
 #define KNOWN_FLAGS \
-	(COMAP_HEAP_CREATE | COMAP_HEAP_EXCL | COMAP_HEAP_READONLY | COMAP_HEAP_DUMP)
+	(COMAP_HEAP_CREATE | COMAP_HEAP_EXCL | COMAP_HEAP_READONLY | COMAP_HEAP_DUMP | COMAP_HEAP_LEAN)
 
 static _Thread_local const char *reason = "";
 
@@ -174,6 +174,7 @@ static void declare_dead(struct cm_seg *seg)
 	for (uint32_t i = 0; i < cm_life_nused(&seg->life); i++) {
 		struct cm_slot_shm *slot = cm_life_slot(&seg->life, i);
 
+		cm_write(&cm_magazines(slot)->ring_pages, 0);
 		if (cm_read(&slot->state) == CM_SLOT_LIVE)
 			cm_robust_mark_dead(slot);
 		else
@@ -191,6 +192,11 @@ static int repair(struct comap_heap *heap)
 	err = cm_super_validate_records(&heap->seg, &why);
 	if (err < 0)
 		return refuse(err, why);
+	/* a copy may have lost storage that was never written */
+	for (uint32_t i = 0; i < cm_life_nused(&heap->seg.life) && !err; i++)
+		err = cm_life_commit(&heap->seg.life, i);
+	if (err < 0)
+		return because(err);
 	declare_dead(&heap->seg);
 	/* entering reaps; once more for those it left to an impatient look */
 	seat = cm_seat_enter(heap, &err);
@@ -262,7 +268,10 @@ static int begin(const struct comap_heap_opts *given, struct comap_heap_opts *re
 	if (cm_robust_init() < 0)
 		return refuse(-ENOTSUP, "this libc's robust mutex is not understood");
 	*ret_heap = cm_table_add();
-	return *ret_heap ? 0 : refuse(-EMFILE, "this process has 64 heaps open");
+	if (!*ret_heap)
+		return refuse(-EMFILE, "this process has 64 heaps open");
+	(*ret_heap)->is_lean = ret_opts->flags & COMAP_HEAP_LEAN;
+	return 0;
 }
 
 static int finish(int err, struct comap_heap *heap, comap_heap **ret_heap)
@@ -458,6 +467,7 @@ int comap_heap_trim(comap_heap *heap)
 
 	if (!seat)
 		return err;
+	cm_seat_drain(heap, seat);
 	cm_slab_trim(&heap->seg, &seat->self);
 	err = cm_purge(&heap->seg, &seat->self, 0);
 	cm_seat_leave(heap, seat);

@@ -139,7 +139,7 @@ static int add_page(struct cm_seg *seg, const struct cm_self *self, struct cm_tx
 	cm_tx_end(&mend);
 	off = cm_read(spare);
 	if (off == 0) {
-		err = cm_block_alloc(seg, self, CM_ROOT_PAGE_BYTES, CM_ROOT_PAGE_BYTES, spare, &off,
+		err = cm_block_alloc(seg, self, NULL, CM_ROOT_PAGE_BYTES, CM_ROOT_PAGE_BYTES, spare, &off,
 				     &is_zeroed);
 		if (err < 0)
 			return err;

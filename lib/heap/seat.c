@@ -16,9 +16,9 @@
 #include <string.h>
 #include "heap/heap.h"
 
-#define LOOK_EVERY 64u /* calls between two looks at a neighbour's life */
+#define LOOK_EVERY 64u /* calls, not counting the short ones, between two looks at a neighbour */
 
-static _Thread_local struct cm_seat *seats[CM_HEAPS_MAX];
+_Thread_local struct cm_seat *cm_seats[CM_HEAPS_MAX] __attribute__((tls_model("initial-exec")));
 static _Thread_local struct cm_seat no_page; /* for a call when there is no memory for a seat */
 static _Thread_local volatile bool is_registering; /* a signal handler must not, too */
 static pthread_key_t key;
@@ -27,7 +27,9 @@ static bool has_key; /* without one, slots of ended threads are reaped instead *
 static void leave_slot(struct comap_heap *heap, struct cm_seat *seat)
 {
 	seat->is_busy = true; /* a signal handler must not come back in the midst of it */
+	seat->idle = 0;
 	cm_order();
+	cm_seat_drain(heap, seat);
 	seat->serial = 0;
 	cm_life_leave(&seat->self);
 	cm_table_unref(heap);
@@ -35,13 +37,22 @@ static void leave_slot(struct comap_heap *heap, struct cm_seat *seat)
 	seat->is_busy = false;
 }
 
+void cm_seat_drain(struct comap_heap *heap, struct cm_seat *seat)
+{
+	struct cm_misfreed misfreed = {0};
+
+	cm_cache_drain(&heap->seg, &seat->self, seat->self.slot, &misfreed);
+	seat->cache = (struct cm_cache){ .is_lean = heap->is_lean };
+	cm_add(&heap->seg.super->misuses, misfreed.n);
+}
+
 /* Handle number i, if it is still the opening we sat down in, which then nobody ends. */
 static void leave(unsigned i)
 {
 	struct comap_heap *heap = cm_table_at(i);
-	struct cm_seat *seat = seats[i];
+	struct cm_seat *seat = cm_seats[i];
 
-	if (heap && seat && seat->serial == cm_read(&heap->serial) && !seat->is_busy)
+	if (heap && seat && seat->serial == cm_read(&heap->serial) && seat->idle == seat->serial)
 		leave_slot(heap, seat);
 }
 
@@ -54,11 +65,11 @@ static void thread_ends(void *unused)
 	is_registering = true; /* a signal handler must not come back in the midst of it */
 	cm_order();
 	for (unsigned i = 0; i < CM_HEAPS_MAX; i++) {
-		if (!seats[i])
+		if (!cm_seats[i])
 			continue;
 		leave(i);
-		seat = seats[i];
-		seats[i] = NULL;
+		seat = cm_seats[i];
+		cm_seats[i] = NULL;
 		cm_order();
 		cm_os_private_page_drop(seat);
 	}
@@ -76,8 +87,8 @@ static void forget_seats(void)
 {
 	/* where the kernel has no MADV_WIPEONFORK */
 	for (unsigned i = 0; i < CM_HEAPS_MAX; i++)
-		if (seats[i])
-			memset(seats[i], 0, sizeof *seats[i]);
+		if (cm_seats[i])
+			memset(cm_seats[i], 0, sizeof *cm_seats[i]);
 	is_registering = false;
 }
 
@@ -125,6 +136,20 @@ static int take_slot(struct comap_heap *heap, struct cm_seat *seat)
 	return 0;
 }
 
+/* The slot is the thread's: what the short ways of malloc and free need of it. */
+static void sit_down(struct comap_heap *heap, struct cm_seat *seat)
+{
+	struct cm_seg *seg = &heap->seg;
+
+	seat->low = seg->base + seg->data_off;
+	seat->units = seg->units + (seg->data_off >> CM_UNIT_SHIFT);
+	seat->magazines = cm_magazines(seat->self.slot);
+	seat->rings = cm_ring(seat->self.slot, 0);
+	seat->next_look = seat->self.index;
+	seat->cache = (struct cm_cache){ .is_lean = heap->is_lean };
+	seat->serial = cm_read(&heap->serial);
+}
+
 static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 {
 	struct cm_seat *seat;
@@ -137,17 +162,18 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 	is_registering = true;
 	cm_order();
 	/* again: a signal handler may have come and gone meanwhile */
-	seat = seats[heap->index];
+	seat = cm_seats[heap->index];
 	if (seat && seat->serial == cm_read(&heap->serial)) {
+		seat->idle = 0;
 		seat->is_busy = true;
 		is_registering = false;
 		return seat;
 	}
 	if (!seat) {
 		seat = cm_os_private_page();
-		seats[heap->index] = seat;
+		cm_seats[heap->index] = seat;
 		if (seat && has_key)
-			pthread_setspecific(key, seats);
+			pthread_setspecific(key, cm_seats);
 		if (!seat)
 			seat = &no_page;
 	}
@@ -155,8 +181,7 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 	err = take_slot(heap, seat);
 	if (err == 0 && !seat->is_common) {
 		cm_table_ref(heap);
-		seat->next_look = seat->self.index;
-		seat->serial = cm_read(&heap->serial);
+		sit_down(heap, seat);
 	}
 	if (err == 0)
 		seat->is_busy = true;
@@ -168,15 +193,16 @@ static struct cm_seat *seat_slow(struct comap_heap *heap, int *ret_err)
 
 struct cm_seat *cm_seat_enter(struct comap_heap *heap, int *ret_err)
 {
-	struct cm_seat *seat = seats[heap->index];
+	struct cm_seat *seat = cm_seats[heap->index];
 
 	CM_REQUIRE(cm_read(&heap->serial) != 0); /* not a closed one */
 	if (CM_RARELY(!seat || (seat->serial != cm_read(&heap->serial) && !seat->is_busy)))
 		return seat_slow(heap, ret_err);
-	if (CM_RARELY(seat->is_busy)) {
+	if (CM_RARELY(seat->is_busy || seat->idle != seat->serial)) {
 		*ret_err = -EDEADLK;
 		return NULL;
 	}
+	seat->idle = 0;
 	seat->is_busy = true;
 	cm_order();
 	return seat;
@@ -212,8 +238,11 @@ void cm_seat_leave(struct comap_heap *heap, struct cm_seat *seat)
 		cm_life_leave(&seat->self);
 		seat->is_common = false;
 	}
+	seat->span = (cm_seg_limit(&heap->seg) - heap->seg.data_off) >> 4;
 	cm_order();
 	seat->is_busy = false;
+	cm_order();
+	seat->idle = seat->serial; /* 0 without a slot of its own */
 }
 
 void cm_seat_give_up(struct comap_heap *heap)

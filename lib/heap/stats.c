@@ -53,7 +53,24 @@ static int visit(struct comap_heap *heap, const struct visitor *v)
 struct walk {
 	int (*fn)(void *ptr, size_t size, void *arg);
 	void *arg;
+	struct cm_cached cached; /* when the walk began */
 };
+
+/* Is the block in a magazine: in anybody's when we began, or in the caller's since? */
+static bool is_cached(const struct comap_heap *heap, const struct walk *walk, unsigned cls, uint64_t off)
+{
+	const struct cm_seat *seat = cm_seats[heap->index];
+	uint64_t offs[CM_RING];
+
+	if (cm_cached_has(&walk->cached, off))
+		return true;
+	if (!seat || seat->serial != cm_read(&heap->serial))
+		return false;
+	for (uint32_t n = cm_cached_of(&heap->seg, seat->self.index, cls, offs); n > 0; n--)
+		if (offs[n - 1] == off)
+			return true;
+	return false;
+}
 
 static int walk_slab(struct comap_heap *heap, unsigned cls, uint64_t unit, void *arg)
 {
@@ -67,7 +84,7 @@ static int walk_slab(struct comap_heap *heap, unsigned cls, uint64_t unit, void 
 	/* fn may free: the block, or the last one, and the slab is another's then */
 	for (uint32_t i = 0; i < c->blocks && !got; i++, off += c->size)
 		if (cm_slab_find(seg, off, &block) == 0 && block.cls == cls && block.unit == unit &&
-		    !cm_slab_is_free(seg, &block) &&
+		    !cm_slab_is_free(seg, &block) && !is_cached(heap, walk, cls, off) &&
 		    (c->size != CM_ROOT_PAGE_BYTES || !cm_is_root_page(seg, off)))
 			got = walk->fn(cm_seg_at(seg, off), c->size, walk->arg);
 	return got;
@@ -82,10 +99,15 @@ static int walk_run(struct comap_heap *heap, uint64_t off, uint64_t size, void *
 
 int comap_heap_walk(comap_heap *heap, int (*fn)(void *ptr, size_t size, void *arg), void *arg)
 {
-	struct walk walk = { fn, arg };
+	struct walk walk = { .fn = fn, .arg = arg };
 	const struct visitor v = { walk_slab, walk_run, &walk };
+	int got = cm_cached_read(&heap->seg, &walk.cached);
 
-	return visit(heap, &v);
+	if (got < 0)
+		return got;
+	got = visit(heap, &v);
+	cm_cached_end(&walk.cached);
+	return got;
 }
 
 /* ---- figures ----------------------------------------------------------------- */
@@ -140,6 +162,20 @@ static void count_free(const struct cm_seg *seg, struct comap_heap_stats *s)
 	}
 }
 
+/* Blocks in magazines are nobody's. */
+static void discount_cached(const struct cm_seg *seg, struct comap_heap_stats *s)
+{
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++) {
+		struct comap_class_stats *c = &s->classes[cls];
+
+		c->cached = cm_min(cm_cached_count(seg, cls), c->live);
+		c->live -= c->cached;
+		s->live_blocks -= c->cached;
+		s->live_bytes -= c->cached * c->block_size;
+		s->cached_bytes += c->cached * c->block_size;
+	}
+}
+
 /* The heap's own pages of roots are nobody's blocks. */
 static void discount_roots(const struct cm_seg *seg, struct comap_heap_stats *s)
 {
@@ -186,6 +222,7 @@ int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats)
 	count_slots(seg, stats);
 	count_free(seg, stats);
 	visit(heap, &v);
+	discount_cached(seg, stats);
 	discount_roots(seg, stats);
 	return 0;
 }

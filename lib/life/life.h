@@ -50,6 +50,13 @@ static inline uint32_t cm_life_nused(const struct cm_life *life)
 	return n > life->nslots ? life->nslots : (uint32_t)n;
 }
 
+/* Figures of the slot's thread: n blocks of so many bytes it got. */
+static inline void cm_slot_count_malloc(struct cm_slot_shm *slot, uint32_t n, uint64_t size)
+{
+	cm_count(&slot->mallocs, n);
+	cm_count(&slot->bytes, n * size);
+}
+
 /* ---- robust.c: one life word -------------------------------------------- */
 
 /* Learn this libc's mutex layout; call before anything else.  0 or -ENOTSUP. */

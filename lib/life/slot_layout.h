@@ -5,8 +5,9 @@
  * about to change, the pages it has in transit, and figures.  Others read it to
  * learn whether the thread lives, and finish what it began when it does not.
  *
- * Slots lie SLOT_STRIDE apart, so that magazines can follow the first page;
- * only the pages in use have storage.  Mirrored in docs/format.md.
+ * Slots lie SLOT_STRIDE apart: a page of what is above, a page of magazines, and
+ * their rings, which get storage with the first class that uses one.  Mirrored in
+ * docs/format.md.
  */
 #ifndef CM_SLOT_LAYOUT_H
 #define CM_SLOT_LAYOUT_H
@@ -15,8 +16,8 @@
 #include "base/base.h"
 
 #define CM_SLOT_STRIDE (64 * CM_KIB)
-#define CM_SLOT_COMMIT 4096u  /* bytes of it that have storage */
-#define CM_SLOT_ZERO_AT 4088u /* in each page: bytes that are zero for ever */
+#define CM_SLOT_COMMIT 8192u  /* bytes of it that have storage from the start */
+#define CM_SLOT_ZERO_AT 4088u /* in each of these pages: bytes that are zero for ever */
 #define CM_SLOTS_MAX 65536u
 #define CM_SLOT_COMMON 0u     /* shared by threads that find no slot of their own */
 
@@ -29,7 +30,7 @@ struct cm_redo_pair_shm {
 	cm_word value;
 };
 
-#define CM_REDO_PAIRS 56u
+#define CM_REDO_PAIRS 200u
 
 /* What a thread is about to change; log/redo.c. */
 struct cm_redo_shm {
@@ -62,6 +63,29 @@ struct cm_slot_shm {
 	struct cm_redo_shm redo;
 };
 
+/*
+ * Magazines: blocks of one class that the thread took from the maps in advance or
+ * has not given back yet.  A ring of 64 offsets; `ends` says which of them count:
+ * from tail up to head, both modulo 2^32.  One store of head takes or gives one.
+ */
+#define CM_RING 64u
+#define CM_MAGAZINES 128u /* indexed by the mark of the unit table; most are unused */
+
+struct cm_magazine_shm {
+	cm_word ends; /* head | tail << 32 */
+	cm_word cap;  /* most blocks it holds; 0: the class works on the maps */
+};
+
+struct cm_magazines_shm {
+	struct cm_magazine_shm magazine[CM_MAGAZINES];
+	cm_word ring_pages; /* bit p: page p of the rings has storage; set late is harmless */
+	cm_word reserved[7];
+};
+
+#define CM_SLOT_MAGAZINES 4096u /* where these lie in the slot */
+#define CM_SLOT_RINGS 8192u     /* ring m at CM_RING * 8 * m from here */
+
+_Static_assert(CM_SLOT_MAGAZINES + sizeof(struct cm_magazines_shm) <= 4096 + CM_SLOT_ZERO_AT, "page 1");
 _Static_assert(offsetof(struct cm_slot_shm, state) == 64, "docs/format.md");
 _Static_assert(offsetof(struct cm_slot_shm, reap) == 128, "docs/format.md");
 _Static_assert(offsetof(struct cm_slot_shm, hold_at) == 192, "docs/format.md");

@@ -55,6 +55,8 @@ struct cm_tx {
  * finishes what its dead owners committed. */
 void cm_tx_begin(struct cm_log *log, const struct cm_self *self, uint32_t lock, struct cm_tx *tx);
 void cm_tx_put(struct cm_tx *tx, cm_word *at, uint64_t value);
+/* What the word will be: as staged last with cm_tx_put, or as it is. */
+uint64_t cm_tx_get(const struct cm_tx *tx, cm_word *at);
 void cm_tx_fill(struct cm_tx *tx, cm_word *at, uint64_t count, uint64_t value);
 void cm_tx_commit(struct cm_tx *tx);
 void cm_tx_end(struct cm_tx *tx);

@@ -149,6 +149,16 @@ void cm_tx_put(struct cm_tx *tx, cm_word *at, uint64_t value)
 	cm_write(&pair->value, value);
 }
 
+uint64_t cm_tx_get(const struct cm_tx *tx, cm_word *at)
+{
+	uint64_t off = offset_of(tx->log, at);
+
+	for (uint32_t i = tx->n; i-- > 0;)
+		if (cm_read(&tx->redo->pair[i].at) == off)
+			return cm_read(&tx->redo->pair[i].value);
+	return cm_read(at);
+}
+
 void cm_tx_fill(struct cm_tx *tx, cm_word *at, uint64_t count, uint64_t value)
 {
 	struct cm_redo_pair_shm *pair = &tx->redo->pair[tx->n];

@@ -1,9 +1,9 @@
 /*
  * check.c - does every table of the heap agree with every other?
  *
- * Three passes, each under the locks that guard what it reads: segments and
- * units (check_units.c), slabs and their lists (check_slabs.c), roots and slots
- * (here).  While a lock is held findings are kept in a small array and told
+ * Each part under the locks that guard what it reads: segments and units
+ * (check_units.c), slabs and their lists (check_slabs.c), magazines
+ * (check_magazines.c), roots and slots (here).  While a lock is held findings are kept in a small array and told
  * afterwards; beyond its size they are counted.
  *
  * A check stages nothing, so it may hold two locks at once where others hold one.
@@ -109,6 +109,14 @@ static bool is_free(struct cm_slot_shm *slot)
 	return cm_load_acquire(&slot->state) == CM_SLOT_FREE;
 }
 
+static bool has_magazines(struct cm_slot_shm *slot)
+{
+	for (unsigned mark = 0; mark < CM_MAGAZINES; mark++)
+		if (cm_load_acquire(&cm_magazines(slot)->magazine[mark].cap))
+			return true;
+	return false;
+}
+
 static void check_slots(struct cm_check *c)
 {
 	uint64_t generation;
@@ -120,7 +128,8 @@ static void check_slots(struct cm_check *c)
 		generation = cm_load_acquire(&slot->generation);
 		if (!is_free(slot))
 			continue;
-		is_busy = cm_load_acquire(&slot->redo.commit) || cm_load_acquire(&slot->hold_at);
+		is_busy = cm_load_acquire(&slot->redo.commit) || cm_load_acquire(&slot->hold_at) ||
+			  has_magazines(slot);
 		/* a newcomer may be in it since, or come and gone: then it has another generation */
 		if (is_busy && is_free(slot) && cm_load_acquire(&slot->generation) == generation)
 			cm_check_find(c, cm_off_of(c->seg, slot), "a free slot has unfinished business");
@@ -136,14 +145,24 @@ static void tell(struct cm_check *c, void (*fn)(uint64_t offset, const char *wha
 	c->n = 0;
 }
 
-static void check_all(struct cm_check *c)
+static int check_all(struct cm_check *c)
 {
+	struct cm_cached set;
+	int err = cm_cached_begin(c->seg, &set);
+
+	if (err < 0)
+		return err;
 	cm_check_units(c);
-	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++) {
 		if (c->has_class[cls] || cm_read(cm_bin_list(c->seg, cls)))
 			cm_check_bin(c, cls);
+		if (cm_cached_count(c->seg, cls))
+			cm_check_magazines(c, cls, &set);
+	}
+	cm_cached_end(&set);
 	check_roots(c);
 	check_slots(c);
+	return 0;
 }
 
 int comap_heap_check(comap_heap *heap, void (*fn)(uint64_t offset, const char *what, void *arg),
@@ -157,9 +176,9 @@ int comap_heap_check(comap_heap *heap, void (*fn)(uint64_t offset, const char *w
 		if (!c.seat)
 			return err;
 	}
-	check_all(&c);
+	err = check_all(&c);
 	if (c.seat)
 		cm_seat_leave(heap, c.seat);
 	tell(&c, fn, arg);
-	return c.total ? -EUCLEAN : 0;
+	return c.total ? -EUCLEAN : err;
 }

@@ -29,6 +29,8 @@ void cm_check_unlock(struct cm_check *c, struct cm_tx *tx);
 uint64_t cm_check_held_in(const struct cm_check *c, uint64_t segment);
 
 void cm_check_units(struct cm_check *c);
+/* The magazines of one class; set: of all classes so far. */
+void cm_check_magazines(struct cm_check *c, unsigned cls, struct cm_cached *set);
 /* The slabs of one class, and their list. */
 void cm_check_bin(struct cm_check *c, unsigned cls);
 

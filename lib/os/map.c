@@ -70,3 +70,15 @@ void cm_os_private_page_drop(void *page)
 	if (page)
 		munmap(page, page_size());
 }
+
+void *cm_os_private_pages(uint64_t size)
+{
+	void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return pages == MAP_FAILED ? NULL : pages;
+}
+
+void cm_os_private_pages_drop(void *pages, uint64_t size)
+{
+	munmap(pages, size);
+}

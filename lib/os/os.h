@@ -55,6 +55,9 @@ void cm_os_unmap(struct cm_backing *b);
  * is no memory.  Where the kernel cannot do that, the fork handler must. */
 void *cm_os_private_page(void);
 void cm_os_private_page_drop(void *page);
+/* Zeroed bytes of this process alone; NULL when there is no memory. */
+void *cm_os_private_pages(uint64_t size);
+void cm_os_private_pages_drop(void *pages, uint64_t size);
 
 /* ---- file.c: how heap files are born, opened, removed ---------------------- */
 

@@ -2,8 +2,9 @@
  * reap.c - what a dead thread leaves, and how it is finished.
  *
  * Left behind are at most: a committed log (finish it), a hold (units go back),
- * locks (stolen by whoever wants them; nothing to do here), and the slot.  The
- * order matters: the log may end or begin a hold.
+ * magazines (their blocks go back), locks (stolen by whoever wants them; nothing
+ * to do here), and the slot.  The order matters: the log may end or begin a hold,
+ * and names a magazine's ends.
  *
  * One reaper at a time, by the slot's own `reap` lock, which like any identity
  * lock can be stolen from a dead reaper.  Every step may be done again: a reaper
@@ -36,11 +37,14 @@ static bool holds_something(struct cm_seg *seg, const struct cm_self *self, stru
 
 static void mend_slot(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *dead)
 {
+	struct cm_misfreed unused = {0}; /* nobody is left to be told */
+
 	cm_log_finish(&seg->log, self, dead);
-	if (!holds_something(seg, self, dead))
-		return;
-	cm_slab_clear_hold(seg, dead);
-	cm_span_give_hold(seg, self, dead, 0);
+	if (holds_something(seg, self, dead)) {
+		cm_slab_clear_hold(seg, dead);
+		cm_span_give_hold(seg, self, dead, 0);
+	}
+	cm_cache_drain(seg, self, dead, &unused);
 }
 
 bool cm_reap_slot(struct cm_seg *seg, const struct cm_self *self, uint32_t index, unsigned how)

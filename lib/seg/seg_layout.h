@@ -132,7 +132,8 @@ static inline uint64_t cm_seg_entry(unsigned kind, unsigned longest, uint64_t pa
 enum {
 	CM_UNIT_NONE = 0,
 	/* 1 .. 80: a unit of a slab of class n - 1 */
-	CM_UNIT_RUN = 0xfe,  /* first unit of a run of units */
+	CM_MARK_SLAB_MOST = 80,
+	CM_UNIT_RUN = 0x7f,  /* first unit of a run of units */
 };
 
 /* Unit 0 of a split segment. Bit u stands for unit u; bit 0, the header, is never set. */

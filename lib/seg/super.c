@@ -88,6 +88,34 @@ int cm_super_validate_state(struct cm_seg *seg, const char **ret_reason)
 	return 0;
 }
 
+/* Do the magazines have their rings, and no more in them than goes in, and none a free slot?  What
+ * is in them is compared with the maps when it goes back.  A page never written may have become a
+ * hole when the file was copied. */
+static bool has_sound_magazines(struct cm_seg *seg, struct cm_slot_shm *slot, uint64_t off)
+{
+	struct cm_magazines_shm *all =
+		(struct cm_magazines_shm *)(void *)((char *)slot + CM_SLOT_MAGAZINES);
+	uint64_t cap, ends;
+	uint32_t n;
+
+	if (!cm_os_has_storage(&seg->backing, off + CM_SLOT_MAGAZINES, CM_PAGE))
+		return true;
+	for (unsigned mark = 0; mark < CM_MAGAZINES; mark++) {
+		cap = cm_read(&all->magazine[mark].cap);
+		if (cap == 0)
+			continue;
+		ends = cm_read(&all->magazine[mark].ends);
+		n = (uint32_t)ends - (uint32_t)(ends >> 32);
+		if (mark == CM_UNIT_NONE || mark > CM_MARK_SLAB_MOST || cap > CM_RING || n > CM_RING ||
+		    cm_read(&slot->state) == CM_SLOT_FREE)
+			return false;
+		if (n && !cm_os_has_storage(&seg->backing, off + CM_SLOT_RINGS + mark * CM_RING * 8,
+					    CM_RING * 8))
+			return false;
+	}
+	return true;
+}
+
 int cm_super_validate_records(struct cm_seg *seg, const char **ret_reason)
 {
 	uint32_t n = cm_life_nused(&seg->life);
@@ -96,12 +124,13 @@ int cm_super_validate_records(struct cm_seg *seg, const char **ret_reason)
 		struct cm_slot_shm *slot = cm_life_slot(&seg->life, i);
 
 		/* reading a hole would fill it */
-		if (!cm_os_has_storage(&seg->backing, CM_SLOTS_OFF + i * CM_SLOT_STRIDE, CM_SLOT_COMMIT))
+		if (!cm_os_has_storage(&seg->backing, CM_SLOTS_OFF + i * CM_SLOT_STRIDE, CM_PAGE))
 			return refuse(-EUCLEAN, "a slot has no storage", ret_reason);
 		/* Whether the hold is right is seen when the logs are finished: any of them
 		 * may be half-way through beginning or ending it. */
 		if (!cm_log_is_valid(&seg->log, slot) || !cm_hold_is_bounded(seg, slot) ||
-		    cm_read(&slot->state) > CM_SLOT_LIVE)
+		    cm_read(&slot->state) > CM_SLOT_LIVE ||
+		    !has_sound_magazines(seg, slot, CM_SLOTS_OFF + i * CM_SLOT_STRIDE))
 			return refuse(-EUCLEAN, "a recovery record is damaged", ret_reason);
 	}
 	return 0;
@@ -122,6 +151,7 @@ static bool may_write(const struct cm_log *log, uint64_t off, uint64_t count, ui
 	uint64_t limit = cm_seg_limit(seg), slot = off - CM_SLOTS_OFF;
 	uint64_t locks_end = CM_LOCKS_OFF + CM_LOCKS * sizeof(struct cm_lock_shm);
 	const uint64_t hold = offsetof(struct cm_slot_shm, hold_at);
+	const uint64_t magazines_end = CM_SLOT_MAGAZINES + CM_MAGAZINES * sizeof(struct cm_magazine_shm);
 	uint64_t size = UINT64_MAX;
 
 	if (off == offsetof(struct cm_super_shm, limit)) { /* the file grows first */
@@ -134,7 +164,9 @@ static bool may_write(const struct cm_log *log, uint64_t off, uint64_t count, ui
 		return count == 1 && (off - CM_LOCKS_OFF) % sizeof(struct cm_lock_shm) >=
 					     offsetof(struct cm_lock_shm, word);
 	if (lies_in(off, count, CM_SLOTS_OFF, CM_SLOTS_OFF + cm_life_nused(&seg->life) * CM_SLOT_STRIDE))
-		return lies_in(slot % CM_SLOT_STRIDE, count, hold, hold + 16);
+		return lies_in(slot % CM_SLOT_STRIDE, count, hold, hold + 16) ||
+		       (count == 1 && slot % sizeof(struct cm_magazine_shm) == 0 &&
+			lies_in(slot % CM_SLOT_STRIDE, 1, CM_SLOT_MAGAZINES, magazines_end));
 	return lies_in(off, count, CM_ROOTS_OFF, CM_ROOTS_OFF + 4096) ||
 	       lies_in(off, count, seg->segments_off + (seg->data_off >> CM_SEGMENT_SHIFT) * 8,
 		       seg->segments_off + (limit >> CM_SEGMENT_SHIFT) * 8) ||

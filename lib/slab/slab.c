@@ -27,22 +27,7 @@
  */
 #include <errno.h>
 #include <string.h>
-#include "slab/slab.h"
-
-static uint32_t next_of(uint64_t link)
-{
-	return (uint32_t)(link >> 32);
-}
-
-static uint32_t prev_of(uint64_t link)
-{
-	return (uint32_t)link;
-}
-
-static uint64_t link_of(uint64_t next, uint64_t prev)
-{
-	return next << 32 | prev;
-}
+#include "slab/stage.h"
 
 bool cm_slab_begins(const struct cm_seg *seg, unsigned cls, uint64_t unit)
 {
@@ -82,45 +67,6 @@ static void commit(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t 
 		CM_INVARIANT(cm_slab_fault(seg, cls, unit) == NULL);
 }
 
-/* Stage: take the slab out of its bin's list. */
-static int stage_unlink(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit)
-{
-	uint64_t link = cm_read(&cm_seg_desc(seg, unit)->link);
-	uint32_t next = next_of(link), prev = prev_of(link);
-	cm_word *at;
-
-	if ((next && !cm_slab_begins(seg, cls, next)) || (prev && !cm_slab_begins(seg, cls, prev)))
-		return -EUCLEAN;
-	if (prev) {
-		at = &cm_seg_desc(seg, prev)->link;
-		cm_tx_put(tx, at, link_of(next, prev_of(cm_read(at))));
-	} else {
-		cm_tx_put(tx, cm_bin_list(seg, cls), next);
-	}
-	if (next) {
-		at = &cm_seg_desc(seg, next)->link;
-		cm_tx_put(tx, at, link_of(next_of(cm_read(at)), prev));
-	}
-	return 0;
-}
-
-/* Stage: put it first. */
-static int stage_link(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit)
-{
-	uint64_t first = cm_read(cm_bin_list(seg, cls));
-	cm_word *at;
-
-	if (first && !cm_slab_begins(seg, cls, first))
-		return -EUCLEAN;
-	if (first) {
-		at = &cm_seg_desc(seg, first)->link;
-		cm_tx_put(tx, at, link_of(next_of(cm_read(at)), unit));
-	}
-	cm_tx_put(tx, &cm_seg_desc(seg, unit)->link, link_of(first, 0));
-	cm_tx_put(tx, cm_bin_list(seg, cls), unit);
-	return 0;
-}
-
 /* Ours alone: the units are in our hold. */
 static void write_desc(struct cm_seg *seg, unsigned cls, uint64_t unit)
 {
@@ -144,7 +90,7 @@ static void write_desc(struct cm_seg *seg, unsigned cls, uint64_t unit)
 		cm_write(&seg->units[unit + i], (uint8_t)(cls + 1));
 }
 
-static int add_slab(struct cm_seg *seg, const struct cm_self *self, unsigned cls)
+int cm_slab_add(struct cm_seg *seg, const struct cm_self *self, unsigned cls)
 {
 	const struct cm_class *c = &cm_classes[cls];
 	struct cm_span span;
@@ -156,7 +102,7 @@ static int add_slab(struct cm_seg *seg, const struct cm_self *self, unsigned cls
 		return err;
 	write_desc(seg, cls, span.unit);
 	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
-	err = stage_link(seg, &tx, cls, span.unit);
+	err = cm_stage_link(seg, &tx, cls, span.unit);
 	if (err == 0) {
 		cm_hold_stage(&tx, self->slot, CM_HOLD_NONE, 0, 0);
 		cm_tx_commit(&tx);
@@ -169,63 +115,25 @@ static int add_slab(struct cm_seg *seg, const struct cm_self *self, unsigned cls
 	return err;
 }
 
-/* Stage: one block of the first slab in the list is ours.  -ENOENT: the list is empty. */
-static int stage_alloc(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t *ret_off)
-{
-	uint64_t unit = cm_read(cm_bin_list(seg, cls)), open, map, nfree;
-	struct cm_desc_shm *desc;
-	unsigned w, bit;
-
-	if (unit == 0)
-		return -ENOENT;
-	if (!cm_slab_begins(seg, cls, unit))
-		return -EUCLEAN;
-	desc = cm_seg_desc(seg, unit);
-	open = cm_read(&desc->open);
-	nfree = cm_read(&desc->nfree);
-	if (open == 0 || nfree == 0)
-		return -EUCLEAN;
-	w = cm_lowest(open);
-	map = cm_read(&desc->map[w]);
-	if (map == 0)
-		return -EUCLEAN;
-	bit = cm_lowest(map);
-	if (w * 64 + bit >= cm_classes[cls].blocks)
-		return -EUCLEAN;
-	map &= map - 1;
-	cm_tx_put(tx, &desc->map[w], map);
-	if (map == 0)
-		cm_tx_put(tx, &desc->open, open & (open - 1));
-	cm_tx_put(tx, &desc->nfree, nfree - 1);
-	*ret_off = (unit << CM_UNIT_SHIFT) + (uint64_t)(w * 64 + bit) * cm_classes[cls].size;
-	return nfree == 1 ? stage_unlink(seg, tx, cls, unit) : 0;
-}
-
 int cm_slab_alloc(struct cm_seg *seg, const struct cm_self *self, unsigned cls, cm_word *dst,
 		  uint64_t *ret_off)
 {
 	struct cm_tx tx;
-	uint64_t off;
+	uint32_t n;
 	int err;
 
-	for (;;) {
+	do {
 		cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
-		err = stage_alloc(seg, &tx, cls, &off);
+		err = cm_stage_take(seg, &tx, cls, 1, ret_off, &n);
 		if (err == 0) {
 			if (dst)
-				cm_tx_put(&tx, dst, off);
-			commit(seg, &tx, cls, off >> CM_UNIT_SHIFT & ~(cm_classes[cls].units - 1ull));
+				cm_tx_put(&tx, dst, *ret_off);
+			commit(seg, &tx, cls, *ret_off >> CM_UNIT_SHIFT & ~(cm_classes[cls].units - 1ull));
 		}
 		cm_tx_end(&tx);
-		if (err == -ENOENT)
-			err = add_slab(seg, self, cls);
-		else
-			break;
-		if (err < 0)
-			break;
-	}
+	} while (err == -ENOENT && (err = cm_slab_add(seg, self, cls)) == 0);
 	if (err == 0)
-		*ret_off = off;
+		cm_slot_count_malloc(self->slot, 1, cm_classes[cls].size);
 	return err;
 }
 
@@ -260,38 +168,16 @@ bool cm_slab_is_free(const struct cm_seg *seg, const struct cm_block *block)
 	return cm_read(&cm_seg_desc(seg, block->unit)->map[block->index / 64]) >> block->index % 64 & 1;
 }
 
-/* Stage: the block is free.  *ret_empties: with it the slab, which is now our hold. */
-static int stage_free(struct cm_seg *seg, struct cm_tx *tx, const struct cm_block *block,
-		      bool *ret_empties)
+bool cm_slab_is_spare(const struct cm_seg *seg, unsigned cls, uint64_t unit)
 {
-	const struct cm_class *c = &cm_classes[block->cls];
-	struct cm_desc_shm *desc = cm_seg_desc(seg, block->unit);
-	unsigned w = block->index / 64, bit = block->index % 64;
-	uint64_t map, open, nfree, link;
+	return cm_slab_begins(seg, cls, unit) &&
+	       cm_read(&cm_seg_desc(seg, unit)->nfree) == cm_classes[cls].blocks &&
+	       cm_read(&cm_seg_desc(seg, unit)->link) != 0;
+}
 
-	if (!cm_slab_begins(seg, block->cls, block->unit))
-		return -EALREADY; /* the whole slab went back since */
-	map = cm_read(&desc->map[w]);
-	open = cm_read(&desc->open);
-	nfree = cm_read(&desc->nfree);
-	link = cm_read(&desc->link);
-	if (map >> bit & 1)
-		return -EALREADY;
-	if (nfree >= c->blocks)
-		return -EUCLEAN;
-	cm_tx_put(tx, &desc->map[w], map | 1ull << bit);
-	if (!(open >> w & 1))
-		cm_tx_put(tx, &desc->open, open | 1ull << w);
-	cm_tx_put(tx, &desc->nfree, nfree + 1);
-	*ret_empties = false;
-	if (nfree == 0)
-		return stage_link(seg, tx, block->cls, block->unit);
-	if (nfree + 1 < c->blocks || link == 0) /* the last one in the list stays */
-		return 0;
-	*ret_empties = true;
-	cm_hold_stage(tx, tx->self->slot, CM_HOLD_UNITS, block->unit >> 6,
-		      cm_mask(block->unit & 63, c->units));
-	return stage_unlink(seg, tx, block->cls, block->unit);
+void cm_slab_fill_freed(const struct cm_seg *seg, const struct cm_block *block)
+{
+	memset(cm_seg_at(seg, block->off), 0xdf, cm_classes[block->cls].size);
 }
 
 void cm_slab_clear_hold(struct cm_seg *seg, struct cm_slot_shm *slot)
@@ -305,7 +191,7 @@ void cm_slab_clear_hold(struct cm_seg *seg, struct cm_slot_shm *slot)
 		cm_write(&seg->units[base + cm_lowest(mask)], CM_UNIT_NONE);
 }
 
-static void give_slab(struct cm_seg *seg, const struct cm_self *self)
+void cm_slab_give_hold(struct cm_seg *seg, const struct cm_self *self)
 {
 	/* death here: the reaper does the same, but does not know they are full */
 	cm_slab_clear_hold(seg, self->slot);
@@ -316,23 +202,27 @@ static void give_slab(struct cm_seg *seg, const struct cm_self *self)
 int cm_slab_free(struct cm_seg *seg, const struct cm_self *self, const struct cm_block *block,
 		 cm_word *src)
 {
-	bool empties = false;
+	uint64_t off = block->off;
+	struct cm_given given;
 	struct cm_tx tx;
 	int err;
 
 	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + block->cls, &tx);
-	err = stage_free(seg, &tx, block, &empties);
+	err = cm_stage_give(seg, &tx, block->cls, &off, 1, &given);
+	if (err == 0 && given.nbad)
+		err = -EALREADY;
 	if (err == 0) {
-		/* a pattern for whoever still reads it; while it is still nobody else's */
 		if (CM_CHECK_LEVEL >= 1)
-			memset(cm_seg_at(seg, block->off), 0xdf, cm_classes[block->cls].size);
+			cm_slab_fill_freed(seg, block); /* while it is still nobody else's */
 		if (src)
 			cm_tx_put(&tx, src, 0);
 		commit(seg, &tx, block->cls, block->unit);
 	}
 	cm_tx_end(&tx);
-	if (err == 0 && empties)
-		give_slab(seg, self);
+	if (err == 0)
+		cm_count(&self->slot->frees, 1);
+	if (err == 0 && given.has_hold)
+		cm_slab_give_hold(seg, self);
 	return err;
 }
 
@@ -347,7 +237,7 @@ static uint64_t find_empty(const struct cm_seg *seg, unsigned cls)
 			return 0;
 		if (cm_read(&cm_seg_desc(seg, unit)->nfree) == cm_classes[cls].blocks)
 			return unit;
-		unit = next_of(cm_read(&cm_seg_desc(seg, unit)->link));
+		unit = cm_read(&cm_seg_desc(seg, unit)->link) >> 32;
 	}
 	return 0;
 }
@@ -360,15 +250,12 @@ static bool give_one_empty(struct cm_seg *seg, const struct cm_self *self, unsig
 
 	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
 	unit = find_empty(seg, cls);
-	takes = unit && stage_unlink(seg, &tx, cls, unit) == 0;
-	if (takes) {
-		cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, unit >> 6,
-			      cm_mask(unit & 63, cm_classes[cls].units));
+	takes = unit && cm_stage_end(seg, &tx, cls, unit) == 0;
+	if (takes)
 		cm_tx_commit(&tx);
-	}
 	cm_tx_end(&tx);
 	if (takes)
-		give_slab(seg, self);
+		cm_slab_give_hold(seg, self);
 	return takes;
 }
 

@@ -76,7 +76,9 @@ bool image_is_stale(const struct image *image, int fd, const char *map, const st
 	    differs(image, map, CM_ROOTS_OFF, 4096))
 		return true;
 	for (uint64_t i = 0; i < super->nused; i++)
-		if (differs(image, map, CM_SLOTS_OFF + i * CM_SLOT_STRIDE, sizeof(struct cm_slot_shm)))
+		if (differs(image, map, CM_SLOTS_OFF + i * CM_SLOT_STRIDE, sizeof(struct cm_slot_shm)) ||
+		    differs(image, map, CM_SLOTS_OFF + i * CM_SLOT_STRIDE + CM_SLOT_MAGAZINES,
+			    sizeof(struct cm_magazines_shm)))
 			return true;
 	if (differs(image, map, f->units_off, f->max_size >> CM_UNIT_SHIFT) ||
 	    differs(image, map, f->segments_off, (f->max_size >> CM_SEGMENT_SHIFT) * 8))
@@ -172,10 +174,15 @@ uint64_t image_signature(int fd, bool *ret_has_locks)
 	for (uint32_t i = 0; i < n; i++) {
 		struct cm_slot_shm *slot = (void *)(base + CM_SLOTS_OFF + i * CM_SLOT_STRIDE);
 
+		struct cm_magazines_shm *all = cm_magazines(slot);
+
 		h = mix(h, slot->state | (uint64_t)(slot->reap != 0) << 8);
 		h = mix(h, slot->redo.commit);
 		h = mix(h, slot->hold_at);
 		h = mix(h, slot->hold_what);
+		for (unsigned m = 0; m < CM_MAGAZINES; m++)
+			if (all->magazine[m].cap)
+				h = mix(h, m << 1 | (cm_ends_count(all->magazine[m].ends) > 0));
 	}
 	munmap(base, CM_SLOTS_OFF + n * CM_SLOT_STRIDE);
 	return h;

@@ -298,6 +298,92 @@ static void step_free_from(struct world *w)
 		comap_heap_free_from(w->heap, cell(w, i));
 }
 
+/* ---- magazines ----------------------------------------------------------------------- */
+
+#define HOT 700   /* bytes: a class that has a magazine */
+#define BIG 8000  /* and one whose slab has 8 blocks: a magazine spans several */
+
+/* So many calls that the class gets its magazine, and the blocks stay. */
+static void hot_class(struct world *w)
+{
+	stock(w, 40, HOT);
+}
+
+static void drop(struct world *w, unsigned n)
+{
+	while (n--)
+		put(w, block(w, w->journal->n - 1));
+}
+
+static void half_full(struct world *w)
+{
+	hot_class(w);
+	drop(w, 2);
+}
+
+static void step_magazine(struct world *w)
+{
+	get(w, HOT);
+	put(w, block(w, 5));
+	put(w, block(w, 7));
+	get(w, HOT);
+	stock(w, 1, HOT);
+}
+
+/* The class is about to be hot. */
+static void nearly_hot(struct world *w)
+{
+	stock(w, 14, HOT);
+}
+
+static void step_refill(struct world *w)
+{
+	stock(w, 14, HOT);
+}
+
+static void step_flush(struct world *w)
+{
+	drop(w, 14);
+}
+
+static void hot_big(struct world *w)
+{
+	stock(w, 60, BIG);
+}
+
+/* Refills that need new slabs; flushes that empty them. */
+static void step_refill_big(struct world *w)
+{
+	stock(w, 12, BIG);
+}
+
+static void step_flush_big(struct world *w)
+{
+	drop(w, 34);
+}
+
+static void hot_cells(struct world *w)
+{
+	cells(w);
+	stock(w, 40, 64);
+	stock(w, 40, 8192);
+	drop(w, 2);
+}
+
+static void hot_full_cells(struct world *w)
+{
+	hot_cells(w);
+	step_malloc_to(w);
+}
+
+static void two_hot_classes(struct world *w)
+{
+	hot_class(w);
+	hot_big(w);
+	drop(w, 1);
+	put(w, block(w, 3));
+}
+
 /* ---- roots --------------------------------------------------------------------------- */
 
 /* What "it" may refer to: note[0] before the call, note[1] after; 1: it is not there. */
@@ -581,10 +667,39 @@ const struct scenario scenarios[] = {
 	{ .name = "detach", .prepare = some_blocks, .step = step_close },
 	{ .name = "exit", .prepare = some_blocks, .step = step_exit, .goes_on = true },
 	{ .name = "create", .step = step_create, .may_leak = 1, .opens_itself = true, .is_named = true },
+	{ .name = "magazine", .prepare = half_full, .step = step_magazine, .may_leak = 1, .is_hot = true },
+	{ .name = "magazine_open",
+	  .prepare = nearly_hot,
+	  .step = step_refill,
+	  .may_leak = 1,
+	  .is_hot = true },
+	{ .name = "refill", .prepare = hot_class, .step = step_refill, .may_leak = 1, .is_hot = true },
+	{ .name = "refill_big",
+	  .prepare = hot_big,
+	  .step = step_refill_big,
+	  .may_leak = 1,
+	  .is_hot = true },
+	{ .name = "flush", .prepare = hot_class, .step = step_flush, .may_leak = 1, .is_hot = true },
+	{ .name = "flush_big", .prepare = hot_big, .step = step_flush_big, .may_leak = 1, .is_hot = true },
+	{ .name = "hot_malloc_to", .prepare = hot_cells, .step = step_malloc_to, .is_hot = true },
+	{ .name = "hot_free_from", .prepare = hot_full_cells, .step = step_free_from, .is_hot = true },
+	{ .name = "hot_trim", .prepare = two_hot_classes, .step = step_trim, .is_hot = true },
+	{ .name = "hot_detach", .prepare = two_hot_classes, .step = step_close, .is_hot = true },
+	{ .name = "hot_exit",
+	  .prepare = two_hot_classes,
+	  .step = step_exit,
+	  .is_hot = true,
+	  .goes_on = true },
 	{ .name = "neighbours",
 	  .prepare = cells,
 	  .step = step_beside_others,
 	  .may_leak = 1,
+	  .has_neighbours = true },
+	{ .name = "hot_neighbours",
+	  .prepare = hot_cells,
+	  .step = step_beside_others,
+	  .may_leak = 1,
+	  .is_hot = true,
 	  .has_neighbours = true },
 };
 const unsigned nscenarios = sizeof scenarios / sizeof scenarios[0];

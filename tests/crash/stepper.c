@@ -183,8 +183,11 @@ static void on_misuse(comap_heap *heap, enum comap_misuse what, const void *ptr,
 
 static void child(const struct scenario *s, struct world *w)
 {
+	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
+
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (!s->opens_itself && comap_heap_open_fd(w->fd, NULL, &w->heap) < 0)
+	opts.flags = s->is_hot ? 0 : COMAP_HEAP_LEAN;
+	if (!s->opens_itself && comap_heap_open_fd(w->fd, &opts, &w->heap) < 0)
 		_exit(3);
 	if (w->heap)
 		comap_heap_on_misuse(w->heap, on_misuse, NULL);

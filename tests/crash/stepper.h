@@ -48,6 +48,7 @@ struct scenario {
 	/* NULL when the recovered copy is right by this scenario's own measure, else why not */
 	const char *(*verify)(comap_heap *copy, const struct journal *j);
 	bool keeps_doubt;   /* what the journal doubts is its owner's if it is live: realloc */
+	bool is_hot;        /* with magazines; else on the maps alone, as far as prepare goes */
 	bool opens_itself;  /* world.heap is NULL at first */
 	bool is_named;      /* the heap appears at world.path while it is stepped */
 	bool has_neighbours; /* two threads of another process work on the heap meanwhile */

@@ -23,6 +23,15 @@ comap_heap *fx_heap(uint64_t max_size)
 	return fx_heap_with(&opts);
 }
 
+comap_heap *fx_lean_heap(uint64_t max_size)
+{
+	struct comap_heap_opts opts = COMAP_HEAP_OPTS_INIT;
+
+	opts.max_size = max_size;
+	opts.flags = COMAP_HEAP_LEAN;
+	return fx_heap_with(&opts);
+}
+
 static void tell(uint64_t offset, const char *what, void *arg)
 {
 	(void)arg;

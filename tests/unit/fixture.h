@@ -32,6 +32,7 @@
 
 /* A memfd heap of that ceiling; asserts. */
 comap_heap *fx_heap(uint64_t max_size);
+comap_heap *fx_lean_heap(uint64_t max_size); /* without magazines: every call works on the maps */
 comap_heap *fx_heap_with(const struct comap_heap_opts *opts);
 
 /* comap_heap_check passes; what it finds is printed. */

@@ -414,6 +414,10 @@ static uint64_t tables_of(comap_heap *heap)
 	uint64_t first = heap->seg.data_off, limit = cm_seg_limit(&heap->seg), bytes = CM_SLOTS_OFF;
 
 	bytes += cm_life_nused(&heap->seg.life) * CM_SLOT_COMMIT;
+	for (uint32_t i = 0; i < cm_life_nused(&heap->seg.life); i++) /* rings that were once used */
+		bytes += cm_popcount(cm_read(
+				 &cm_magazines(cm_life_slot(&heap->seg.life, i))->ring_pages)) *
+			 CM_PAGE;
 	bytes += cm_round_up(f->units_off + (limit >> 16), 4096) -
 		 ((f->units_off + (first >> 16)) & ~4095ull);
 	bytes += cm_round_up(f->segments_off + (limit >> 22) * 8, 4096) -

@@ -63,7 +63,7 @@ static void assert_figures(struct shadow *s)
 	for (unsigned c = 0; c < COMAP_CLASSES; c++) {
 		assert_int_equal(got.classes[c].block_size, cm_classes[c].size);
 		assert_int_equal(got.classes[c].live, by_class[c]);
-		assert_int_equal(got.classes[c].live + got.classes[c].free,
+		assert_int_equal(got.classes[c].live + got.classes[c].free + got.classes[c].cached,
 				 got.classes[c].slabs * cm_classes[c].blocks);
 		free_in_slabs += got.classes[c].free * cm_classes[c].size;
 	}

@@ -27,7 +27,7 @@ static uint64_t off_of(struct env *e, const void *p)
 
 static struct env begin(void)
 {
-	struct env e = { .heap = fx_heap(128 * CM_MIB) };
+	struct env e = { .heap = fx_lean_heap(128 * CM_MIB) };
 	const unsigned cls = cm_class_of(LISTED);
 	void *p[128];
 	char name[16];

@@ -1,0 +1,274 @@
+/*
+ * magazine.c - a thread's magazines, in its slot, in the shared heap.
+ *
+ * A magazine is a ring of offsets and a word with its two ends.  malloc takes the
+ * entry below head and stores head - 1; free stores the entry at head, then
+ * head + 1.  That one store is the whole change: before it the block is where it
+ * was, after it where it goes.  No lock, and the block itself is not touched.
+ * Only the slot's thread does this, so what needs no order among threads needs
+ * only the compiler's (atomic.h).
+ *
+ * An empty magazine is refilled, and a full one flushed by its older half, by one
+ * record under the bin's lock: words of maps, and `ends`.  A block is thus free
+ * in a map, or in one magazine, or in use, at any instant and for whoever
+ * recovers.  A block in the magazine of a dead thread goes back when that thread
+ * is reaped.
+ *
+ * A class begins without (cap 0: every call works on the maps) and gets a
+ * magazine when it has been busy; its cap doubles while it stays busy, within
+ * what the heap can afford for each of its threads.
+ */
+#include <errno.h>
+#include "slab/stage.h"
+
+#define HEAT_TO_OPEN 16u
+#define HEAT_TO_GROW 4u
+#define CAP_AT_FIRST 8u
+#define CLASS_BYTES_MOST (32 * CM_KIB) /* one magazine holds */
+#define HEAP_BYTES_MOST (16 * CM_MIB)  /* all threads' magazines hold, or */
+#define SLOT_BYTES_LEAST (32 * CM_KIB) /* each of them this much */
+#define SLOT_BYTES_MOST (1 * CM_MIB)
+
+static uint32_t cap_most(unsigned cls)
+{
+	return (uint32_t)cm_min(CLASS_BYTES_MOST / cm_classes[cls].size, CM_RING);
+}
+
+/* May one thread's magazines hold so much? */
+static bool can_afford(const struct cm_seg *seg, uint64_t bytes)
+{
+	uint64_t most = HEAP_BYTES_MOST / cm_max(cm_life_nused(&seg->life), 1);
+
+	return bytes <= cm_min(cm_max(most, SLOT_BYTES_LEAST), SLOT_BYTES_MOST);
+}
+
+/* Storage for the ring of a magazine. */
+static int commit_ring(struct cm_seg *seg, const struct cm_self *self, unsigned mark)
+{
+	struct cm_magazines_shm *all = cm_magazines(self->slot);
+	unsigned page = mark * CM_RING * 8 / CM_PAGE;
+	uint64_t off = (uint64_t)((char *)self->slot - seg->base) + CM_SLOT_RINGS + page * CM_PAGE;
+	int err;
+
+	if (cm_read(&all->ring_pages) >> page & 1)
+		return 0;
+	err = cm_os_commit(&seg->backing, off, CM_PAGE);
+	if (err == 0)
+		cm_set_bits(&all->ring_pages, 1ull << page);
+	return err;
+}
+
+/* The class was busy: begin its magazine, or let it hold more. */
+static void warm(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, unsigned cls)
+{
+	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
+	uint32_t cap = (uint32_t)cm_read(&m->cap), most = cap_most(cls), size = cm_classes[cls].size;
+	uint32_t want = cap ? cap * 2 : CAP_AT_FIRST;
+
+	if (cache->is_lean || ++cache->heat[cls] < (cap ? HEAT_TO_GROW : HEAT_TO_OPEN))
+		return;
+	cache->heat[cls] = 0;
+	want = want < most ? want : most;
+	if (want <= cap || self->index == CM_SLOT_COMMON ||
+	    !can_afford(seg, (uint64_t)cache->bytes + (want - cap) * size) ||
+	    commit_ring(seg, self, cm_mark_of(cls)) < 0)
+		return;
+	cache->bytes += (want - cap) * size;
+	cm_write(&m->cap, want);
+}
+
+/* Take half a magazine from the maps; the caller gets the first. */
+static int refill(struct cm_seg *seg, const struct cm_self *self, unsigned cls, cm_word *dst,
+		  uint64_t *ret_off)
+{
+	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
+	uint32_t want = (uint32_t)cm_read(&m->cap) / 2 + 1, n, head, tail;
+	cm_word *ring = cm_ring(self->slot, cm_mark_of(cls));
+	uint64_t offs[CM_BATCH_MOST], ends;
+	struct cm_tx tx;
+	int err;
+
+	want = want < CM_BATCH_MOST ? want : CM_BATCH_MOST;
+	do {
+		cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
+		err = cm_stage_take(seg, &tx, cls, want, offs, &n);
+		if (err == 0) {
+			ends = cm_read(&m->ends);
+			head = cm_ends_head(ends);
+			tail = cm_ends_tail(ends);
+			/* beyond head nobody looks; the lowest comes out first */
+			for (uint32_t i = 1; i < n; i++)
+				cm_write(&ring[(head + n - 1 - i) % CM_RING], offs[i]);
+			cm_tx_put(&tx, &m->ends, cm_ends(head + n - 1, tail));
+			if (dst)
+				cm_tx_put(&tx, dst, offs[0]);
+			cm_tx_commit(&tx);
+		}
+		cm_tx_end(&tx);
+	} while (err == -ENOENT && (err = cm_slab_add(seg, self, cls)) == 0);
+	if (err < 0)
+		return err;
+	cm_slot_count_malloc(self->slot, n, cm_classes[cls].size);
+	*ret_off = offs[0];
+	return 0;
+}
+
+/* Slabs that became empty and are still in the list: give back those that still are. */
+static void give_empties(struct cm_seg *seg, const struct cm_self *self, unsigned cls,
+			 const struct cm_given *given)
+{
+	struct cm_tx tx;
+	bool ends;
+
+	if (given->has_hold)
+		cm_slab_give_hold(seg, self);
+	for (uint32_t i = 0; i < given->nempty; i++) {
+		cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
+		ends = cm_slab_is_spare(seg, cls, given->empty[i]) &&
+		       cm_stage_end(seg, &tx, cls, given->empty[i]) == 0;
+		if (ends)
+			cm_tx_commit(&tx);
+		cm_tx_end(&tx);
+		if (ends)
+			cm_slab_give_hold(seg, self);
+	}
+}
+
+/* The oldest n of a magazine, ours or a dead one's, go back to the maps.  How many did. */
+static uint32_t flush(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot,
+		      unsigned cls, uint32_t n, struct cm_misfreed *misfreed)
+{
+	struct cm_magazine_shm *m = &cm_magazines(slot)->magazine[cm_mark_of(cls)];
+	cm_word *ring = cm_ring(slot, cm_mark_of(cls));
+	uint64_t offs[CM_BATCH_MOST], ends;
+	struct cm_given given = {0};
+	struct cm_tx tx;
+	uint32_t count;
+
+	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
+	/* under the lock: the record of a dead reaper may just have changed it */
+	ends = cm_read(&m->ends);
+	count = cm_ends_count(ends);
+	n = n < count ? n : count;
+	n = n < CM_BATCH_MOST ? n : CM_BATCH_MOST;
+	for (uint32_t i = 0; i < n; i++)
+		offs[i] = cm_read(&ring[(cm_ends_tail(ends) + i) % CM_RING]);
+	if (n && cm_stage_give(seg, &tx, cls, offs, n, &given) < 0) {
+		/* the tables are damaged: the blocks are lost, and no more */
+		cm_add(&seg->super->damages, 1);
+		tx.n = 0;
+		given = (struct cm_given){0};
+	}
+	if (n) {
+		cm_tx_put(&tx, &m->ends, cm_ends(cm_ends_head(ends), cm_ends_tail(ends) + n));
+		cm_tx_commit(&tx);
+	}
+	cm_tx_end(&tx);
+	if (slot == self->slot)
+		cm_count(&slot->frees, given.n);
+	give_empties(seg, self, cls, &given);
+	for (uint32_t i = 0; i < given.nbad && misfreed->n < CM_RING; i++)
+		misfreed->off[misfreed->n++] = given.bad[i];
+	return n;
+}
+
+/* A cell that only the caller may change, and our ends, in one instant: ours alone, so no lock. */
+static void store_both(struct cm_seg *seg, const struct cm_self *self, cm_word *ends, uint64_t value,
+		       cm_word *cell, uint64_t ref)
+{
+	struct cm_tx tx;
+
+	cm_tx_begin(&seg->log, self, CM_LOCK_NONE, &tx);
+	cm_tx_put(&tx, ends, value);
+	cm_tx_put(&tx, cell, ref);
+	cm_tx_commit(&tx);
+}
+
+int cm_cache_alloc(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, unsigned cls,
+		   cm_word *dst, uint64_t *ret_off)
+{
+	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
+	uint64_t ends;
+	uint32_t head;
+
+	if (cm_read(&m->cap) == 0) {
+		warm(seg, self, cache, cls);
+		return cm_slab_alloc(seg, self, cls, dst, ret_off);
+	}
+	ends = cm_read(&m->ends);
+	if (cm_ends_count(ends) == 0) {
+		warm(seg, self, cache, cls);
+		return refill(seg, self, cls, dst, ret_off);
+	}
+	head = cm_ends_head(ends) - 1;
+	*ret_off = cm_read(&cm_ring(self->slot, cm_mark_of(cls))[head % CM_RING]);
+	if (dst) {
+		store_both(seg, self, &m->ends, cm_ends(head, cm_ends_tail(ends)), dst, *ret_off);
+	} else {
+		cm_order();
+		/* death after: the block is the caller's, who is dead */
+		cm_write(cm_lower_half(&m->ends), head);
+	}
+	return 0;
+}
+
+/* Is it among those freed last?  At check level 1: or anywhere in the magazine. */
+static bool is_cached(struct cm_slot_shm *slot, unsigned mark, uint64_t ends, uint64_t off)
+{
+	uint32_t n = cm_ends_count(ends), look = CM_CHECK_LEVEL >= 1 ? n : n < 1 ? n : 1;
+
+	for (uint32_t i = 1; i <= look; i++)
+		if (cm_read(&cm_ring(slot, mark)[(cm_ends_head(ends) - i) % CM_RING]) == off)
+			return true;
+	return false;
+}
+
+int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache,
+		  const struct cm_block *block, cm_word *src, struct cm_misfreed *misfreed)
+{
+	unsigned cls = block->cls, mark = cm_mark_of(cls);
+	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[mark];
+	uint32_t cap = (uint32_t)cm_read(&m->cap), head;
+	uint64_t ends = cm_read(&m->ends);
+
+	if (cap == 0) {
+		warm(seg, self, cache, cls);
+		return cm_slab_free(seg, self, block, src);
+	}
+	if (cm_slab_is_free(seg, block) || is_cached(self->slot, mark, ends, block->off))
+		return -EALREADY;
+	if (cm_ends_count(ends) >= cap) {
+		warm(seg, self, cache, cls);
+		flush(seg, self, self->slot, cls, cap / 2 + 1, misfreed);
+		ends = cm_read(&m->ends);
+	}
+	head = cm_ends_head(ends);
+	if (CM_CHECK_LEVEL >= 1)
+		cm_slab_fill_freed(seg, block);
+	cm_write(&cm_ring(self->slot, mark)[head % CM_RING], block->off);
+	if (src) {
+		store_both(seg, self, &m->ends, cm_ends(head + 1, cm_ends_tail(ends)), src, 0);
+	} else {
+		cm_order();
+		/* death before: the block is the caller's still, who is dead; after: ours */
+		cm_write(cm_lower_half(&m->ends), head + 1);
+	}
+	return 0;
+}
+
+void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot,
+		    struct cm_misfreed *misfreed)
+{
+	struct cm_magazine_shm *m = cm_magazines(slot)->magazine;
+
+	/* Also an empty one is flushed when its slot's thread is dead: taking the lock of its bin
+	 * finishes the log of a reaper before us, who died with this very magazine in it. */
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
+		while (cm_read(&m[cm_mark_of(cls)].cap) &&
+		       flush(seg, self, slot, cls, CM_RING, misfreed) > 0)
+			;
+	/* death before: they are flushed again; they are empty */
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
+		if (cm_read(&m[cm_mark_of(cls)].cap))
+			cm_write(&m[cm_mark_of(cls)].cap, 0);
+}

@@ -1,0 +1,220 @@
+/*
+ * stage.c - blocks out of a class's slabs and back, any number in one record.
+ *
+ * The list of a bin holds the slabs with a free block.  Taking empties them from
+ * the front; giving links those that were full, at the front.  A word may be
+ * staged more than once in a record, so links are read through it (cm_tx_get);
+ * all other words are written once a slab, and a slab is met once: what is given
+ * is sorted by offset first.
+ *
+ * What a neighbour may have scribbled over is compared before it is used: unit
+ * numbers with the limit, words of `open` with the map.
+ */
+#include <errno.h>
+#include "slab/stage.h"
+
+static uint32_t next_of(uint64_t link)
+{
+	return (uint32_t)(link >> 32);
+}
+
+static uint32_t prev_of(uint64_t link)
+{
+	return (uint32_t)link;
+}
+
+static uint64_t link_of(uint64_t next, uint64_t prev)
+{
+	return next << 32 | prev;
+}
+
+static int unlink_slab(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit)
+{
+	uint64_t link = cm_tx_get(tx, &cm_seg_desc(seg, unit)->link);
+	uint32_t next = next_of(link), prev = prev_of(link);
+	cm_word *at;
+
+	if ((next && !cm_slab_begins(seg, cls, next)) || (prev && !cm_slab_begins(seg, cls, prev)))
+		return -EUCLEAN;
+	if (prev) {
+		at = &cm_seg_desc(seg, prev)->link;
+		cm_tx_put(tx, at, link_of(next, prev_of(cm_tx_get(tx, at))));
+	} else {
+		cm_tx_put(tx, cm_bin_list(seg, cls), next);
+	}
+	if (next) {
+		at = &cm_seg_desc(seg, next)->link;
+		cm_tx_put(tx, at, link_of(next_of(cm_tx_get(tx, at)), prev));
+	}
+	return 0;
+}
+
+int cm_stage_link(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit)
+{
+	uint64_t first = cm_tx_get(tx, cm_bin_list(seg, cls));
+	cm_word *at;
+
+	if (first && !cm_slab_begins(seg, cls, first))
+		return -EUCLEAN;
+	if (first) {
+		at = &cm_seg_desc(seg, first)->link;
+		cm_tx_put(tx, at, link_of(next_of(cm_tx_get(tx, at)), unit));
+	}
+	cm_tx_put(tx, &cm_seg_desc(seg, unit)->link, link_of(first, 0));
+	cm_tx_put(tx, cm_bin_list(seg, cls), unit);
+	return 0;
+}
+
+int cm_stage_end(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit)
+{
+	cm_hold_stage(tx, tx->self->slot, CM_HOLD_UNITS, unit >> 6,
+		      cm_mask(unit & 63, cm_classes[cls].units));
+	return unlink_slab(seg, tx, cls, unit);
+}
+
+/* Out of one slab: up to `want`. */
+static int take_from(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit, uint32_t want,
+		     uint64_t *offs, uint32_t *ret_n)
+{
+	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
+	uint64_t open = cm_read(&desc->open), nfree = cm_read(&desc->nfree), was_open = open, map;
+	uint64_t start = unit << CM_UNIT_SHIFT, size = cm_classes[cls].size;
+	uint32_t n = 0, blocks = cm_classes[cls].blocks;
+	unsigned w, bit;
+
+	if (open == 0 || nfree == 0)
+		return -EUCLEAN;
+	while (open && n < want) {
+		w = cm_lowest(open);
+		map = cm_read(&desc->map[w]);
+		if (map == 0 || w * 64 + cm_highest(map) >= blocks)
+			return -EUCLEAN;
+		for (; map && n < want; map &= map - 1) {
+			bit = cm_lowest(map);
+			offs[n++] = start + (w * 64 + bit) * size;
+		}
+		cm_tx_put(tx, &desc->map[w], map);
+		if (map == 0)
+			open &= open - 1;
+	}
+	if (n > nfree)
+		return -EUCLEAN;
+	if (open != was_open)
+		cm_tx_put(tx, &desc->open, open);
+	cm_tx_put(tx, &desc->nfree, nfree - n);
+	*ret_n = n;
+	return nfree == n ? unlink_slab(seg, tx, cls, unit) : 0;
+}
+
+int cm_stage_take(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint32_t want, uint64_t *offs,
+		  uint32_t *ret_n)
+{
+	uint32_t n = 0, got = 0;
+	uint64_t unit;
+	int err = 0;
+
+	while (err == 0 && n < want) {
+		unit = cm_tx_get(tx, cm_bin_list(seg, cls));
+		if (unit == 0)
+			break;
+		if (!cm_slab_begins(seg, cls, unit))
+			return -EUCLEAN;
+		err = take_from(seg, tx, cls, unit, want - n, offs + n, &got);
+		n += got;
+	}
+	*ret_n = n;
+	return err == 0 && n == 0 ? -ENOENT : err;
+}
+
+/* The blocks at offs are few, and mostly in order. */
+static void sort(uint64_t *offs, uint32_t n)
+{
+	for (uint32_t i = 1; i < n; i++) {
+		uint64_t off = offs[i];
+		uint32_t at = i;
+
+		for (; at > 0 && offs[at - 1] > off; at--)
+			offs[at] = offs[at - 1];
+		offs[at] = off;
+	}
+}
+
+static void note_bad(struct cm_given *given, uint64_t off)
+{
+	given->bad[given->nbad++] = off;
+}
+
+/* Into one slab: those of offs that lie in it; returns how many these are. */
+static uint32_t give_to(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit,
+			const uint64_t *offs, uint32_t n, struct cm_given *given, int *ret_err)
+{
+	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
+	const struct cm_class *c = &cm_classes[cls];
+	uint64_t start = unit << CM_UNIT_SHIFT, end = start + c->units * CM_UNIT, diff, map = 0;
+	uint64_t open = cm_read(&desc->open), nfree = cm_read(&desc->nfree), was_open = open;
+	uint32_t i, index, w = UINT32_MAX, count = 0;
+
+	for (i = 0; i < n && offs[i] < end; i++) {
+		diff = offs[i] - start;
+		index = cm_class_index(cls, diff);
+		if (index >= c->blocks || index * (uint64_t)c->size != diff) {
+			note_bad(given, offs[i]);
+			continue;
+		}
+		if (index / 64 != w) {
+			if (w != UINT32_MAX)
+				cm_tx_put(tx, &desc->map[w], map);
+			w = index / 64;
+			map = cm_read(&desc->map[w]);
+		}
+		if (map >> index % 64 & 1) {
+			note_bad(given, offs[i]);
+			continue;
+		}
+		map |= 1ull << index % 64;
+		open |= 1ull << w;
+		count++;
+	}
+	if (w != UINT32_MAX)
+		cm_tx_put(tx, &desc->map[w], map);
+	if (nfree > c->blocks || nfree + count > c->blocks) {
+		*ret_err = -EUCLEAN;
+		return i;
+	}
+	if (open != was_open)
+		cm_tx_put(tx, &desc->open, open);
+	cm_tx_put(tx, &desc->nfree, nfree + count);
+	given->n += count;
+	if (nfree == 0 && count)
+		*ret_err = cm_stage_link(seg, tx, cls, unit);
+	if (*ret_err || nfree + count < c->blocks || count == 0 ||
+	    cm_tx_get(tx, &desc->link) == 0) /* the last one in the list stays */
+		return i;
+	if (given->has_hold) {
+		given->empty[given->nempty++] = unit;
+	} else {
+		given->has_hold = true;
+		*ret_err = cm_stage_end(seg, tx, cls, unit);
+	}
+	return i;
+}
+
+int cm_stage_give(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t *offs, uint32_t n,
+		  struct cm_given *given)
+{
+	uint64_t unit;
+	int err = 0;
+
+	given->n = given->nbad = given->nempty = 0;
+	given->has_hold = false;
+	if (n > 1)
+		sort(offs, n);
+	for (uint32_t i = 0; i < n && err == 0;) {
+		unit = offs[i] >> CM_UNIT_SHIFT & ~(cm_classes[cls].units - 1ull);
+		if (cm_slab_begins(seg, cls, unit))
+			i += give_to(seg, tx, cls, unit, offs + i, n - i, given, &err);
+		else
+			note_bad(given, offs[i++]); /* the whole slab went back since */
+	}
+	return err;
+}

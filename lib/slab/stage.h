@@ -1,0 +1,34 @@
+/*
+ * slab/stage.h - what slab.c and magazine.c share: blocks out of the maps and back, as part of a
+ * transaction under the bin's lock.
+ */
+#ifndef CM_STAGE_H
+#define CM_STAGE_H
+
+#include "slab/slab.h"
+
+/* A batch fits one transaction however scattered it is: six words a block, and a few. */
+#define CM_BATCH_MOST 28u
+
+/* Stage: up to `want` blocks are ours; their offsets, lowest first within a slab, how many in
+ * *ret_n.  -ENOENT: the list is empty; -EUCLEAN. */
+int cm_stage_take(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint32_t want, uint64_t *offs,
+		  uint32_t *ret_n);
+
+struct cm_given {
+	uint32_t n;          /* blocks that went back */
+	bool has_hold;       /* a slab became empty: it is our hold */
+	uint32_t nempty;     /* more that did, still in the list */
+	uint64_t empty[CM_BATCH_MOST];
+	uint32_t nbad;       /* those that were no block of the class in use */
+	uint64_t bad[CM_BATCH_MOST];
+};
+/* Stage: these n blocks are free.  Sorts offs. */
+int cm_stage_give(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t *offs, uint32_t n,
+		  struct cm_given *ret_given);
+
+int cm_stage_link(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit);
+/* Stage: the slab is out of its list and our hold. */
+int cm_stage_end(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit);
+
+#endif
