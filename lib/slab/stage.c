@@ -144,65 +144,84 @@ static void note_bad(struct cm_given *given, uint64_t off)
 	given->bad[given->nbad++] = off;
 }
 
-/* Into one slab: those of offs that lie in it; returns how many these are. */
-static uint32_t give_to(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit,
-			const uint64_t *offs, uint32_t n, struct cm_given *given, int *ret_err)
-{
-	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
-	const struct cm_class *c = &cm_classes[cls];
-	uint64_t start = unit << CM_UNIT_SHIFT, end = start + c->units * CM_UNIT, diff, map = 0;
-	uint64_t open = cm_read(&desc->open), nfree = cm_read(&desc->nfree), was_open = open;
-	uint32_t i, index, w = UINT32_MAX, count = 0;
+/* The blocks of one slab among those that are given. */
+struct share {
+	uint64_t unit;
+	uint32_t n;     /* offsets that lie in it */
+	uint32_t count; /* of these, blocks that were in use */
+	uint64_t open;  /* words of the map they are in */
+};
 
-	for (i = 0; i < n && offs[i] < end; i++) {
-		diff = offs[i] - start;
+/* Stage: the bits of the slab's share of offs. */
+static void set_bits(struct cm_tx *tx, struct cm_desc_shm *desc, unsigned cls, const uint64_t *offs,
+		     uint32_t n, struct share *share, struct cm_given *given)
+{
+	const struct cm_class *c = &cm_classes[cls];
+	uint64_t start = share->unit << CM_UNIT_SHIFT, map = cm_read(&desc->map[0]), diff;
+	uint32_t index, w = 0;
+	bool is_changed = false;
+
+	for (; share->n < n && offs[share->n] - start < c->units * CM_UNIT; share->n++) {
+		diff = offs[share->n] - start;
 		index = cm_class_index(cls, diff);
 		if (index >= c->blocks || index * (uint64_t)c->size != diff) {
-			note_bad(given, offs[i]);
+			note_bad(given, offs[share->n]);
 			continue;
 		}
 		if (index / 64 != w) {
-			if (w != UINT32_MAX)
+			if (is_changed)
 				cm_tx_put(tx, &desc->map[w], map);
 			w = index / 64;
 			map = cm_read(&desc->map[w]);
+			is_changed = false;
 		}
 		if (map >> index % 64 & 1) {
-			note_bad(given, offs[i]);
+			note_bad(given, offs[share->n]);
 			continue;
 		}
 		map |= 1ull << index % 64;
-		open |= 1ull << w;
-		count++;
+		share->open |= 1ull << w;
+		share->count++;
+		is_changed = true;
 	}
-	if (w != UINT32_MAX)
+	if (is_changed)
 		cm_tx_put(tx, &desc->map[w], map);
-	if (nfree > c->blocks || nfree + count > c->blocks) {
-		*ret_err = -EUCLEAN;
-		return i;
-	}
-	if (open != was_open)
-		cm_tx_put(tx, &desc->open, open);
-	cm_tx_put(tx, &desc->nfree, nfree + count);
-	given->n += count;
-	if (nfree == 0 && count)
-		*ret_err = cm_stage_link(seg, tx, cls, unit);
-	if (*ret_err || nfree + count < c->blocks || count == 0 ||
-	    cm_tx_get(tx, &desc->link) == 0) /* the last one in the list stays */
-		return i;
+}
+
+/* Stage: the slab gets its share, and a place in the list, or its end. */
+static int give_to(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, const uint64_t *offs, uint32_t n,
+		   struct share *share, struct cm_given *given)
+{
+	struct cm_desc_shm *desc = cm_seg_desc(seg, share->unit);
+	uint64_t open = cm_read(&desc->open), nfree = cm_read(&desc->nfree);
+	uint32_t blocks = cm_classes[cls].blocks;
+	int err = 0;
+
+	set_bits(tx, desc, cls, offs, n, share, given);
+	if (share->count == 0)
+		return 0;
+	if (nfree > blocks || nfree + share->count > blocks)
+		return -EUCLEAN;
+	if (share->open & ~open)
+		cm_tx_put(tx, &desc->open, open | share->open);
+	cm_tx_put(tx, &desc->nfree, nfree + share->count);
+	given->n += share->count;
+	if (nfree == 0)
+		err = cm_stage_link(seg, tx, cls, share->unit);
+	/* the last one in the list stays */
+	if (err || nfree + share->count < blocks || cm_tx_get(tx, &desc->link) == 0)
+		return err;
 	if (given->has_hold) {
-		given->empty[given->nempty++] = unit;
-	} else {
-		given->has_hold = true;
-		*ret_err = cm_stage_end(seg, tx, cls, unit);
+		given->empty[given->nempty++] = share->unit;
+		return 0;
 	}
-	return i;
+	given->has_hold = true;
+	return cm_stage_end(seg, tx, cls, share->unit);
 }
 
 int cm_stage_give(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t *offs, uint32_t n,
 		  struct cm_given *given)
 {
-	uint64_t unit;
 	int err = 0;
 
 	given->n = given->nbad = given->nempty = 0;
@@ -210,11 +229,14 @@ int cm_stage_give(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t *
 	if (n > 1)
 		sort(offs, n);
 	for (uint32_t i = 0; i < n && err == 0;) {
-		unit = offs[i] >> CM_UNIT_SHIFT & ~(cm_classes[cls].units - 1ull);
-		if (cm_slab_begins(seg, cls, unit))
-			i += give_to(seg, tx, cls, unit, offs + i, n - i, given, &err);
-		else
+		struct share share = { .unit = offs[i] >> CM_UNIT_SHIFT & ~(cm_classes[cls].units - 1ull) };
+
+		if (cm_slab_begins(seg, cls, share.unit)) {
+			err = give_to(seg, tx, cls, offs + i, n - i, &share, given);
+			i += share.n;
+		} else {
 			note_bad(given, offs[i++]); /* the whole slab went back since */
+		}
 	}
 	return err;
 }
