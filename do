@@ -11,7 +11,7 @@ usage() {
 usage: ./do VERB
   demo [ARGS]           build, then count words in a shared heap while workers are killed
   test [ARGS]           build, then run every test; ARGS go to meson test
-  bench                 build for speed, then run the benchmarks
+  bench [ARGS]          build for speed, then run the benchmarks beside their peers; ARGS: rows
   lint                  formatting, warnings of gcc and clang, clang-tidy, shellcheck, floors
   sanitize [quick|all]  tests under ASan and UBSan, TSan, valgrind; all: also crash and check=3
   soak [SECONDS]        many processes, random deaths (30 s)
@@ -125,13 +125,11 @@ do_test() {
 }
 
 do_bench() {
-	need "${base[@]}"
-	build build-release -Dbuildtype=release
-	if [[ $(meson introspect build-release --benchmarks) == "[]" ]]; then
-		echo "do: no benchmarks yet"
-	else
-		meson test -C build-release --benchmark --verbose
-	fi
+	need "${base[@]}" python3 libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libboost-dev \
+		libpmemobj-dev gnuplot-nox
+	build build-release -Dbuildtype=release -Dbench=enabled -Dtests=disabled
+	mkdir -p build          # where people look for it
+	bench/run.py build-release/bench build "$@"
 }
 
 do_lint() {

@@ -67,7 +67,7 @@ struct comap_heap_opts {
 			      * space, not memory.  0: 1 TiB, or less where the kernel grants less */
 	uint64_t quota;      /* new heap: most bytes of storage it may hold; 0: no limit */
 	uint64_t dirty_max;  /* new heap: free bytes kept for reuse before they go back to the
-			      * system; 0: 32 MiB */
+			      * system; 0: 64 MiB */
 	uint64_t timeout_ns; /* how long to wait for a neighbour that is repairing the heap;
 			      * 0: 10 seconds */
 };

@@ -165,7 +165,12 @@ void *comap_heap_calloc(comap_heap *heap, size_t count, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	p = alloc(heap, total, 1, NULL, &is_zeroed);
+	if (total <= CM_SMALL_MOST) {
+		p = comap_heap_malloc(heap, total);
+		is_zeroed = false;
+	} else {
+		p = alloc(heap, total, 1, NULL, &is_zeroed);
+	}
 	if (p && !is_zeroed)
 		memset(p, 0, total);
 	return p;

@@ -42,7 +42,7 @@ static void mend_slot(struct cm_seg *seg, const struct cm_self *self, struct cm_
 	cm_log_finish(&seg->log, self, dead);
 	if (holds_something(seg, self, dead)) {
 		cm_slab_clear_hold(seg, dead);
-		cm_span_give_hold(seg, self, dead, 0);
+		cm_span_give_hold(seg, self, dead);
 	}
 	cm_cache_drain(seg, self, dead, &unused);
 }

@@ -13,9 +13,14 @@
 
 static int punch_units(struct cm_seg *seg, uint64_t segment, uint64_t mask)
 {
+	struct cm_header_shm *h = cm_seg_header(seg, segment);
 	unsigned at, n;
 	int err = 0;
 
+	/* ours alone; a death between leaves stored units of which we say that they are not */
+	for (uint64_t left = mask; left; left &= left - 1)
+		cm_write(&h->stored[cm_lowest(left)], 0);
+	cm_order();
 	for (; mask && !err; mask &= ~cm_mask(at, n)) {
 		at = cm_lowest(mask);
 		n = ~(mask >> at) ? cm_lowest(~(mask >> at)) : 64 - at;
@@ -81,7 +86,6 @@ static void give_clean(struct cm_seg *seg, const struct cm_self *self, uint64_t 
 		free = cm_read(&h->free) | mask;
 		cm_tx_put(&tx, &h->free, free);
 		cm_tx_put(&tx, &h->have, cm_read(&h->have) & ~mask);
-		cm_tx_put(&tx, &h->full, cm_read(&h->full) & ~mask);
 		cm_tx_put(&tx, &seg->segments[segment],
 			  cm_seg_entry(CM_SEG_SPLIT, cm_longest_run(free), 0));
 	}
@@ -113,7 +117,7 @@ int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep)
 		else
 			err = punch_units(seg, at, mask);
 		if (err < 0) {
-			cm_span_give_hold(seg, self, self->slot, 0);
+			cm_span_give_hold(seg, self, self->slot);
 			return err;
 		}
 		give_clean(seg, self, at, mask);

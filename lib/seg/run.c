@@ -135,16 +135,10 @@ uint64_t cm_run_find(const struct cm_seg *seg, uint64_t off)
 	return off - start < cm_run_size(seg, start) ? start : 0;
 }
 
-/* Units that have all their storage when the first `size` bytes of n have. */
-static uint64_t full_units(unsigned first, uint64_t size)
-{
-	return size >= CM_UNIT ? cm_mask(first, (unsigned)(size >> CM_UNIT_SHIFT)) : 0;
-}
-
 static int free_units(struct cm_seg *seg, const struct cm_self *self, uint64_t unit, cm_word *src)
 {
 	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
-	uint64_t full, mask;
+	uint64_t mask;
 	struct cm_tx tx;
 
 	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
@@ -155,7 +149,6 @@ static int free_units(struct cm_seg *seg, const struct cm_self *self, uint64_t u
 		cm_tx_end(&tx);
 		return -ENOENT;
 	}
-	full = full_units(unit & 63, cm_read(&desc->size));
 	cm_tx_put(&tx, &desc->kind, CM_UNIT_NONE);
 	cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, unit >> 6, mask);
 	if (src)
@@ -164,7 +157,7 @@ static int free_units(struct cm_seg *seg, const struct cm_self *self, uint64_t u
 	cm_tx_end(&tx);
 	/* death here: the reaper does the same */
 	cm_write(&seg->units[unit], CM_UNIT_NONE);
-	cm_span_give_hold(seg, self, self->slot, full);
+	cm_span_give_hold(seg, self, self->slot);
 	return 0;
 }
 
@@ -204,22 +197,22 @@ static int shrink_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 {
 	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
 	unsigned tail = (unsigned)(unit & 63) + want;
-	uint64_t size = cm_run_size(seg, unit << CM_UNIT_SHIFT);
 	struct cm_tx tx;
 
 	cm_tx_begin(&seg->log, self, CM_LOCK_NONE, &tx);
 	cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, unit >> 6, cm_mask(tail, n - want));
 	cm_tx_put(&tx, &desc->size, want * CM_UNIT);
 	cm_tx_commit(&tx);
-	cm_span_give_hold(seg, self, self->slot, full_units(tail, size - want * CM_UNIT));
+	cm_span_give_hold(seg, self, self->slot);
 	return 0;
 }
 
 static int resize_units(struct cm_seg *seg, const struct cm_self *self, uint64_t unit, uint64_t size)
 {
 	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
-	uint64_t had = cm_run_size(seg, unit << CM_UNIT_SHIFT), more;
+	uint64_t had = cm_run_size(seg, unit << CM_UNIT_SHIFT);
 	uint32_t n = unit_run_length(seg, unit), want = (uint32_t)cm_div_up(size, CM_UNIT);
+	bool is_new;
 	struct cm_tx tx;
 	int err = 0;
 
@@ -232,12 +225,10 @@ static int resize_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 		err = cm_span_take_at(seg, self, unit + n, want - n, size - n * CM_UNIT);
 	if (err < 0)
 		return err;
-	more = cm_min(size, n * CM_UNIT) - had;
-	if (more)
-		err = cm_os_commit(&seg->backing, (unit << CM_UNIT_SHIFT) + had, more);
+	err = cm_span_store(seg, unit, n, cm_min(size, n * CM_UNIT), &is_new);
 	if (err < 0) {
 		if (want > n)
-			cm_span_give_hold(seg, self, self->slot, 0);
+			cm_span_give_hold(seg, self, self->slot);
 		return err;
 	}
 	cm_tx_begin(&seg->log, self, CM_LOCK_NONE, &tx);

@@ -99,7 +99,11 @@ struct cm_span {
 	uint64_t unit;      /* first one */
 	uint32_t n;         /* units */
 	bool is_zeroed;     /* it reads as zeroes */
+	bool is_new;        /* some of its storage was not there before */
 };
+/* Storage behind the first `bytes` bytes of n units, which are the caller's (in its hold, or of
+ * its block).  -ENOSPC.  *ret_is_new: some of it was not there. */
+int cm_span_store(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes, bool *ret_is_new);
 
 /* n neighbouring units, the first a multiple of align, into the caller's hold, with
  * storage behind their first `bytes` bytes and their descriptor.  -ENOMEM, -ENOSPC. */
@@ -109,10 +113,8 @@ int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uin
  * `bytes` bytes of them.  -EBUSY: they are not. */
 int cm_span_take_at(struct cm_seg *seg, const struct cm_self *self, uint64_t unit, uint32_t n,
 		    uint64_t bytes);
-/* Give back what slot holds (units or segments); its tables are cleared first.
- * full: these of the units have all their storage. */
-void cm_span_give_hold(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot,
-		       uint64_t full);
+/* Give back what slot holds (units or segments); its tables are cleared first. */
+void cm_span_give_hold(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot);
 
 /* What is wrong with a split segment's header, a static string, or NULL.  Under the span lock. */
 const char *cm_span_fault(const struct cm_seg *seg, uint64_t segment);

@@ -105,8 +105,7 @@ enum {
 #else
 #define CM_SEGTAB_ZERO_AT 0u
 #endif
-#define CM_SEG_HAVE 0x10ull /* it may have storage */
-#define CM_SEG_FULL 0x20ull /* all of it has */
+#define CM_SEG_HAVE 0x10ull /* it may have storage; `pages` of it, from the first, surely */
 
 static inline unsigned cm_seg_kind(uint64_t e)
 {
@@ -140,9 +139,10 @@ enum {
 struct cm_header_shm {
 	cm_word free; /* truth: set when the unit is no part of a slab, a run or a hold */
 	cm_word have; /* of the free ones: may have storage, contents unknown */
-	cm_word full; /* of these: all of it has storage */
 	cm_word meta; /* bit p: page p of this unit has storage; set late is harmless */
-	uint64_t reserved[124];
+	cm_word reserved0;
+	cm_byte stored[64]; /* of each unit, so many pages from its first have storage; or more */
+	uint64_t reserved1[116];
 };
 
 /* One descriptor per unit, at 1 KiB * unit; it means something for the first unit

@@ -53,8 +53,9 @@ const char *cm_span_fault(const struct cm_seg *seg, uint64_t segment)
 		return "a segment's header is marked free";
 	if (cm_seg_longest(cm_read(&seg->segments[segment])) != cm_longest_run(free))
 		return "the segment table has a wrong longest run";
-	if (free & cm_read(&h->full) & ~cm_read(&h->have))
-		return "a free unit has all its storage, and none";
+	for (uint64_t left = free & ~cm_read(&h->have); left; left &= left - 1)
+		if (cm_read(&h->stored[cm_lowest(left)]))
+			return "a free unit has storage, and none";
 	return NULL;
 }
 
@@ -110,8 +111,7 @@ static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, ui
 	return 0;
 }
 
-static void stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t mask,
-		       uint64_t full)
+static void stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t mask)
 {
 	struct cm_header_shm *h = cm_seg_header(seg, segment);
 	cm_word *hint = cm_span_word(seg, CM_SPAN_HINT);
@@ -119,12 +119,53 @@ static void stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, u
 
 	stage_words(seg, tx, segment, cm_read(&h->free) | mask, -(int64_t)n, n);
 	cm_tx_put(tx, &h->have, cm_read(&h->have) | mask);
-	cm_tx_put(tx, &h->full, (cm_read(&h->full) & ~mask) | (full & mask));
 	cm_tx_put(tx, hint, cm_min(cm_read(hint), segment));
 }
 
+/* How far the storage of a unit reaches, as far as we know. */
+static uint64_t stored_to(const struct cm_seg *seg, uint64_t unit)
+{
+	uint64_t pages = cm_read(&cm_seg_header(seg, unit >> 6)->stored[unit & 63]);
+
+	return (unit << CM_UNIT_SHIFT) + cm_min(pages, CM_PAGES_PER_UNIT) * CM_PAGE;
+}
+
+static int commit_piece(struct cm_seg *seg, uint64_t from, uint64_t to)
+{
+	return from < to ? cm_os_commit(&seg->backing, from, to - from) : 0;
+}
+
+int cm_span_store(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes, bool *ret_is_new)
+{
+	uint64_t end = (unit << CM_UNIT_SHIFT) + cm_round_up(bytes, CM_PAGE), from = 0, to = 0, a, b;
+	int err = 0;
+
+	*ret_is_new = false;
+	for (uint64_t u = unit; u < unit + n && !err; u++) {
+		a = stored_to(seg, u);
+		b = cm_min(end, (u + 1) << CM_UNIT_SHIFT);
+		if (a >= b)
+			continue;
+		*ret_is_new = true;
+		if (a != to) {
+			err = commit_piece(seg, from, to);
+			from = a;
+		}
+		to = b;
+	}
+	if (err == 0)
+		err = commit_piece(seg, from, to);
+	/* ours alone; a death before: what is stored is not known to be, and committed once more */
+	for (uint64_t u = unit; u < unit + n && !err; u++)
+		if (stored_to(seg, u) < cm_min(end, (u + 1) << CM_UNIT_SHIFT))
+			cm_write(&cm_seg_header(seg, u >> 6)->stored[u & 63],
+				 (uint8_t)((cm_min(end, (u + 1) << CM_UNIT_SHIFT) - (u << CM_UNIT_SHIFT)) /
+					   CM_PAGE));
+	return err;
+}
+
 /* Storage for held units: a descriptor for the first, `bytes` bytes of them. */
-static int equip(struct cm_seg *seg, uint64_t unit, uint64_t mask, uint64_t bytes)
+static int equip(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes, bool *ret_is_new)
 {
 	struct cm_header_shm *h = cm_seg_header(seg, unit >> 6);
 	unsigned page = (unsigned)(unit & 63) / 4;
@@ -136,9 +177,7 @@ static int equip(struct cm_seg *seg, uint64_t unit, uint64_t mask, uint64_t byte
 		if (err == 0)
 			cm_set_bits(&h->meta, 1ull << page);
 	}
-	if (err == 0 && (cm_read(&h->full) & mask) != mask)
-		err = cm_os_commit(&seg->backing, unit << CM_UNIT_SHIFT, cm_round_up(bytes, CM_PAGE));
-	return err;
+	return err < 0 ? err : cm_span_store(seg, unit, n, bytes, ret_is_new);
 }
 
 int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uint32_t align,
@@ -168,10 +207,10 @@ int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uin
 		cm_tx_end(&tx);
 		if (err == 0) {
 			ret_span->is_zeroed = !(cm_read(&cm_seg_header(seg, segment)->have) & mask);
-			err = equip(seg, segment << 6 | at, mask, bytes);
+			err = equip(seg, segment << 6 | at, n, bytes, &ret_span->is_new);
 			if (err == 0)
 				break;
-			cm_span_give_hold(seg, self, self->slot, 0);
+			cm_span_give_hold(seg, self, self->slot);
 		} else if (err == -ENOENT && whole) {
 			err = cm_whole_split(seg, self, whole);
 		} else if (err == -ENOENT) {
@@ -197,6 +236,7 @@ int cm_span_take_at(struct cm_seg *seg, const struct cm_self *self, uint64_t uni
 {
 	uint64_t segment = unit >> 6, mask;
 	struct cm_tx tx;
+	bool is_new;
 	int err = -EBUSY;
 
 	if ((unit & 63) == 0 || (unit & 63) + n > CM_UNITS_PER_SEGMENT)
@@ -210,14 +250,13 @@ int cm_span_take_at(struct cm_seg *seg, const struct cm_self *self, uint64_t uni
 	cm_tx_end(&tx);
 	if (err < 0)
 		return err;
-	err = equip(seg, unit, mask, bytes);
+	err = equip(seg, unit, n, bytes, &is_new);
 	if (err < 0)
-		cm_span_give_hold(seg, self, self->slot, 0);
+		cm_span_give_hold(seg, self, self->slot);
 	return err;
 }
 
-void cm_span_give_hold(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot,
-		       uint64_t full)
+void cm_span_give_hold(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot)
 {
 	struct cm_tx tx;
 	uint64_t at, what;
@@ -226,7 +265,7 @@ void cm_span_give_hold(struct cm_seg *seg, const struct cm_self *self, struct cm
 	at = cm_read(&slot->hold_at);
 	what = cm_read(&slot->hold_what);
 	if (at >> 56 == CM_HOLD_UNITS)
-		stage_give(seg, &tx, at & 0xffffffff, what, full);
+		stage_give(seg, &tx, at & 0xffffffff, what);
 	else if (at >> 56 == CM_HOLD_SEGMENTS)
 		cm_whole_stage_give(seg, &tx, at & 0xffffffff, what);
 	cm_hold_stage(&tx, slot, CM_HOLD_NONE, 0, 0);

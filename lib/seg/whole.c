@@ -31,8 +31,10 @@ static bool is_free(uint64_t e)
 /* What taking free segments does to the sums. */
 struct toll {
 	int64_t used, dirty;
-	bool is_zeroed, is_full;
-	uint64_t entry; /* what they are marked with */
+	bool is_zeroed;
+	bool is_split;   /* one segment, and its header says what is stored */
+	uint64_t stored; /* pages from the first that have storage, as far as we know */
+	uint64_t entry;  /* what they are marked with */
 };
 
 static void add_toll(const struct cm_seg *seg, uint64_t s, struct toll *toll)
@@ -42,11 +44,14 @@ static void add_toll(const struct cm_seg *seg, uint64_t s, struct toll *toll)
 	if (cm_seg_kind(e) == CM_SEG_SPLIT) {
 		toll->used -= 1; /* the header */
 		toll->dirty -= cm_popcount(cm_read(&cm_seg_header(seg, s)->have));
-		toll->is_zeroed = toll->is_full = false;
+		toll->is_zeroed = false;
+		toll->is_split = true;
 	} else {
 		toll->dirty -= e & CM_SEG_HAVE ? CM_UNITS_PER_SEGMENT : 0;
 		toll->is_zeroed = toll->is_zeroed && !(e & CM_SEG_HAVE);
-		toll->is_full = toll->is_full && (e & CM_SEG_FULL);
+		/* the next one's count only when this one is full */
+		if (toll->stored % CM_PAGES_PER_SEGMENT == 0 && !toll->is_split)
+			toll->stored += cm_min(cm_seg_pages(e), CM_PAGES_PER_SEGMENT);
 	}
 }
 
@@ -71,7 +76,7 @@ static bool quota_allows(const struct cm_seg *seg, int64_t by)
 static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t s, uint64_t n, uint64_t pages,
 		      struct toll *toll)
 {
-	*toll = (struct toll){ .is_zeroed = true, .is_full = true };
+	*toll = (struct toll){ .is_zeroed = true };
 	for (uint64_t i = 0; i < n; i++)
 		add_toll(seg, s + i, toll);
 	toll->entry = cm_seg_entry(CM_SEG_HELD, 0, pages) | (toll->is_zeroed ? 0 : CM_SEG_HAVE);
@@ -86,15 +91,28 @@ static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t s, uint64_t
 	return 0;
 }
 
+/* Stage: n segments are free, and may have storage; `stored` pages from the first surely. */
+static void stage_free(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t n, uint64_t stored)
+{
+	uint64_t full = cm_min(stored / CM_PAGES_PER_SEGMENT, n);
+	cm_word *at = &seg->segments[segment];
+
+	if (full)
+		cm_tx_fill(tx, at, full, cm_seg_entry(CM_SEG_FREE, 0, CM_PAGES_PER_SEGMENT) | CM_SEG_HAVE);
+	if (full < n)
+		cm_tx_put(tx, at + full,
+			  cm_seg_entry(CM_SEG_FREE, 0, stored % CM_PAGES_PER_SEGMENT) | CM_SEG_HAVE);
+	if (full + 1 < n)
+		cm_tx_fill(tx, at + full + 1, n - full - 1, cm_seg_entry(CM_SEG_FREE, 0, 0) | CM_SEG_HAVE);
+}
+
 void cm_whole_stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t n)
 {
-	uint64_t e = cm_read(&seg->segments[segment]), pages = cm_seg_pages(e);
+	uint64_t e = cm_read(&seg->segments[segment]);
 	cm_word *hint = cm_span_word(seg, CM_SPAN_HINT);
-	/* a block that filled its segments had all its storage; one in transit may not */
-	bool is_full = cm_seg_kind(e) == CM_SEG_HUGE && pages == n * CM_PAGES_PER_SEGMENT;
 
-	cm_tx_fill(tx, &seg->segments[segment], n,
-		   cm_seg_entry(CM_SEG_FREE, 0, 0) | CM_SEG_HAVE | (is_full ? CM_SEG_FULL : 0));
+	/* a block has its storage; what is in transit may not */
+	stage_free(seg, tx, segment, n, cm_seg_kind(e) == CM_SEG_HUGE ? cm_seg_pages(e) : 0);
 	stage_sums(seg, tx, -(int64_t)cm_whole_units(e), (int64_t)(n * CM_UNITS_PER_SEGMENT));
 	cm_tx_put(tx, hint, cm_min(cm_read(hint), segment));
 }
@@ -117,10 +135,22 @@ static uint64_t find(const struct cm_seg *seg, uint64_t n, uint64_t *ret_tail)
 	return 0;
 }
 
+/* Storage for the block in segments we hold. */
 static int commit_pages(struct cm_seg *seg, uint64_t segment, uint64_t pages, const struct toll *toll)
 {
-	return toll->is_full ? 0
-			     : cm_os_commit(&seg->backing, segment << CM_SEGMENT_SHIFT, pages * CM_PAGE);
+	uint64_t from = cm_min(toll->stored, pages), off = segment << CM_SEGMENT_SHIFT;
+	bool is_new;
+	int err;
+
+	if (toll->is_split && pages <= CM_PAGES_PER_SEGMENT) {
+		/* the header is there until the block's owner writes over it */
+		err = cm_os_commit(&seg->backing, off, CM_UNIT);
+		return err < 0 ? err
+			       : cm_span_store(seg, segment << 6 | 1, CM_UNITS_PER_SEGMENT - 1,
+					       pages * CM_PAGE - CM_UNIT, &is_new);
+	}
+	return from < pages ? cm_os_commit(&seg->backing, off + from * CM_PAGE, (pages - from) * CM_PAGE)
+			    : 0;
 }
 
 int cm_whole_take(struct cm_seg *seg, const struct cm_self *self, uint64_t pages,
@@ -143,7 +173,7 @@ int cm_whole_take(struct cm_seg *seg, const struct cm_self *self, uint64_t pages
 			err = commit_pages(seg, s, pages, &toll);
 			if (err == 0)
 				break;
-			cm_span_give_hold(seg, self, self->slot, 0);
+			cm_span_give_hold(seg, self, self->slot);
 		} else if (err == -ENOENT) {
 			err = cm_whole_grow(seg, self, n - tail);
 			if (err == 0)
@@ -159,6 +189,14 @@ int cm_whole_take(struct cm_seg *seg, const struct cm_self *self, uint64_t pages
 	*ret_segment = s;
 	*ret_is_zeroed = toll.is_zeroed;
 	return 0;
+}
+
+/* Of a free segment's storage, how many pages of unit u that makes. */
+static uint64_t stored_in_unit(uint64_t e, unsigned u)
+{
+	uint64_t pages = e & CM_SEG_HAVE ? cm_seg_pages(e) : 0, before = u * CM_PAGES_PER_UNIT;
+
+	return pages <= before ? 0 : cm_min(pages - before, CM_PAGES_PER_UNIT);
 }
 
 int cm_whole_split(struct cm_seg *seg, const struct cm_self *self, uint64_t segment)
@@ -181,13 +219,14 @@ int cm_whole_split(struct cm_seg *seg, const struct cm_self *self, uint64_t segm
 		return err;
 	err = cm_os_commit(&seg->backing, segment << CM_SEGMENT_SHIFT, CM_PAGE);
 	if (err < 0) {
-		cm_span_give_hold(seg, self, self->slot, 0);
+		cm_span_give_hold(seg, self, self->slot);
 		return err;
 	}
 	/* ours alone while held */
 	cm_write(&h->free, units);
 	cm_write(&h->have, e & CM_SEG_HAVE ? units : 0);
-	cm_write(&h->full, e & CM_SEG_FULL ? units : 0);
+	for (unsigned u = 0; u < CM_UNITS_PER_SEGMENT; u++)
+		cm_write(&h->stored[u], (uint8_t)stored_in_unit(e, u));
 	cm_write(&h->meta, 1);
 	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
 	cm_tx_put(&tx, &seg->segments[segment], cm_seg_entry(CM_SEG_SPLIT, 63, 0));
@@ -237,8 +276,7 @@ static void give_tail(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, ui
 	cm_word *hint = cm_span_word(seg, CM_SPAN_HINT);
 
 	cm_tx_put(tx, &seg->segments[segment], is);
-	cm_tx_fill(tx, &seg->segments[segment + keep], n - keep,
-		   cm_seg_entry(CM_SEG_FREE, 0, 0) | CM_SEG_HAVE);
+	stage_free(seg, tx, segment + keep, n - keep, cm_seg_pages(was) - keep * CM_PAGES_PER_SEGMENT);
 	stage_sums(seg, tx, (int64_t)cm_whole_units(is) - (int64_t)cm_whole_units(was),
 		   (int64_t)((n - keep) * CM_UNITS_PER_SEGMENT));
 	cm_tx_put(tx, hint, cm_min(cm_read(hint), segment + keep));
@@ -316,7 +354,7 @@ int cm_whole_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t seg
 		cm_tx_end(&tx);
 	}
 	if (err < 0 && cm_read(&self->slot->hold_at)) {
-		cm_span_give_hold(seg, self, self->slot, 0);
+		cm_span_give_hold(seg, self, self->slot);
 		cm_purge_excess(seg, self);
 	}
 	return err;

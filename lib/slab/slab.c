@@ -100,6 +100,8 @@ int cm_slab_add(struct cm_seg *seg, const struct cm_self *self, unsigned cls)
 	err = cm_span_take(seg, self, c->units, c->units, c->units * CM_UNIT, &span);
 	if (err < 0)
 		return err;
+	if (span.is_new) /* it will be touched soon, all of it */
+		cm_os_populate(&seg->backing, span.unit << CM_UNIT_SHIFT, c->units * CM_UNIT);
 	write_desc(seg, cls, span.unit);
 	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
 	err = cm_stage_link(seg, &tx, cls, span.unit);
@@ -110,7 +112,7 @@ int cm_slab_add(struct cm_seg *seg, const struct cm_self *self, unsigned cls)
 	cm_tx_end(&tx);
 	if (err < 0) {
 		cm_slab_clear_hold(seg, self->slot);
-		cm_span_give_hold(seg, self, self->slot, ~0ull);
+		cm_span_give_hold(seg, self, self->slot);
 	}
 	return err;
 }
@@ -193,9 +195,9 @@ void cm_slab_clear_hold(struct cm_seg *seg, struct cm_slot_shm *slot)
 
 void cm_slab_give_hold(struct cm_seg *seg, const struct cm_self *self)
 {
-	/* death here: the reaper does the same, but does not know they are full */
+	/* death here: the reaper does the same */
 	cm_slab_clear_hold(seg, self->slot);
-	cm_span_give_hold(seg, self, self->slot, ~0ull);
+	cm_span_give_hold(seg, self, self->slot);
 	cm_purge_excess(seg, self);
 }
 

@@ -238,7 +238,7 @@ static void dies_with_units(struct victim *v)
 
 	MUST(cm_span_take(seg, &seat->self, 3, 1, 3 * CM_UNIT, &span) == 0);
 	stand_still(v);
-	cm_span_give_hold(seg, &seat->self, seat->self.slot, 0);
+	cm_span_give_hold(seg, &seat->self, seat->self.slot);
 	cm_seat_leave(v->making->heap, seat);
 }
 

@@ -515,7 +515,7 @@ static void wild_segments_are_reported(void **state)
 	for (size_t k = 0; k < sizeof wild / sizeof *wild; k++) {
 		SUFFER(SEED_WHOLE, REPORTED, { AT_HEADER(split, free), wild[k] ^ 2 });
 		SUFFER(SEED_WHOLE, SURVIVED, { AT_HEADER(split, have), wild[k] });
-		SUFFER(SEED_WHOLE, SURVIVED, { AT_HEADER(split, full), wild[k] });
+		SUFFER(SEED_WHOLE, SURVIVED, { AT_HEADER(split, stored), wild[k] });
 		SUFFER(SEED_WHOLE, SURVIVED, { AT_HEADER(split, meta), wild[k] });
 		SUFFER(SEED_WHOLE, REPORTED, { AT_SEGMENT(s, split), wild[k] });
 	}

@@ -22,7 +22,7 @@ static int take(comap_heap *heap, const struct cm_self *self, uint32_t n, uint32
 
 static void give(comap_heap *heap, const struct cm_self *self)
 {
-	cm_span_give_hold(&heap->seg, self, self->slot, 0);
+	cm_span_give_hold(&heap->seg, self, self->slot);
 	assert_true(cm_read(&self->slot->hold_at) == 0);
 }
 
