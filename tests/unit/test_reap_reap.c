@@ -1,4 +1,5 @@
 /* test_reap_reap.c - what a dead thread held goes back, whoever it was on its way to. */
+#include <pthread.h>
 #include "fixture.h"
 
 struct sums {
@@ -191,6 +192,95 @@ static void a_damaged_hold_is_passed_over_and_counted(void **state)
 	fx_close(heap);
 }
 
+/* ---- whose log is finished before what is looked at ------------------------------------ */
+
+/* A thread that died with the lock, and a committed log that makes *at this value. */
+static struct cm_self dies_committed(struct cm_seg *seg, uint32_t lock, cm_word *at, uint64_t value)
+{
+	struct cm_self dead = {0};
+
+	assert_int_equal(cm_life_enter(&seg->life, &dead), 0);
+	cm_write(&dead.slot->redo.pair[0].at, cm_off_of(seg, at));
+	cm_write(&dead.slot->redo.pair[0].value, value);
+	cm_write(&dead.slot->redo.commit, (uint64_t)lock << 16 | 1);
+	cm_write(&seg->locks[lock].last, dead.index + 1ull);
+	cm_write(&seg->locks[lock].owner, dead.name);
+	cm_robust_unlock(dead.slot, dead.raw); /* "LIVE, unlocked" is dead */
+	return dead;
+}
+
+/* A reaper died with the dead one's hold, or ends of a magazine, in his log, and both words are as
+ * the log makes them: the slot must not become free before that log is gone. */
+static void a_log_that_names_the_dead_is_finished_before_the_slot_is_free(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+	struct cm_self self = fx_self(heap), dead = {0}, reaper;
+	struct cm_seg *seg = &heap->seg;
+	const uint32_t lock[] = { CM_LOCK_SPAN, CM_LOCK_BIN + 7 };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct cm_magazine_shm *m;
+
+		assert_int_equal(cm_life_enter(&seg->life, &dead), 0);
+		m = &cm_magazines(dead.slot)->magazine[cm_mark_of(7)];
+		cm_write(&m->cap, 8);
+		cm_write(&m->ends, cm_ends(5, 5));
+		cm_robust_unlock(dead.slot, dead.raw);
+		reaper = i ? dies_committed(seg, lock[i], &m->ends, cm_ends(5, 5))
+			   : dies_committed(seg, lock[i], &dead.slot->hold_at, 0);
+		assert_true(cm_reap_slot(seg, &self, dead.index, 0));
+		assert_int_equal(cm_read(&reaper.slot->redo.commit), 0);
+		assert_int_equal(cm_read(&m->cap), 0);
+		assert_int_equal(comap_heap_reap(heap), 1);
+		assert_sound(heap);
+	}
+	fx_close(heap);
+}
+
+struct reaping {
+	struct cm_seg *seg;
+	struct cm_self self;
+	uint32_t index;
+};
+
+static void *reaps(void *arg)
+{
+	struct reaping *r = arg;
+
+	assert_true(cm_reap_slot(r->seg, &r->self, r->index, 0));
+	return NULL;
+}
+
+/* A thief has the lock that the log names and is at it: the reaper must not apply it, too. */
+static void a_log_under_a_lock_is_left_to_who_has_the_lock(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+	struct cm_seg *seg = &heap->seg;
+	struct cm_self self = fx_self(heap), dead;
+	cm_word *word = &seg->locks[CM_LOCK_BIN + 7].word[5];
+	struct reaping reaping = { .seg = seg };
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(cm_life_enter(&seg->life, &reaping.self), 0);
+	dead = dies_committed(seg, CM_LOCK_BIN + 7, word, 1);
+	cm_write(&seg->locks[CM_LOCK_BIN + 7].owner, self.name); /* stolen, not mended yet */
+	reaping.index = dead.index;
+	assert_int_equal(pthread_create(&thread, NULL, reaps, &reaping), 0);
+	cm_os_sleep_ns(30000000);
+	assert_true(cm_read(&dead.slot->redo.commit) != 0);
+	assert_int_equal(cm_read(word), 0);
+	cm_write(&dead.slot->redo.commit, 0); /* mended, and changed again since */
+	cm_write(word, 2);
+	cm_lock_give(&seg->locks[CM_LOCK_BIN + 7].owner);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(cm_read(word), 2);
+	cm_write(word, 0);
+	cm_life_leave(&reaping.self);
+	fx_close(heap);
+}
+
 static void a_reap_counts_whom_it_reaped_while_entering(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
@@ -213,6 +303,8 @@ int main(void)
 		KIN_TEST(a_newcomer_reaps_so_the_dead_never_fill_the_directory),
 		KIN_TEST(a_reap_counts_whom_it_reaped_while_entering),
 		KIN_TEST(a_damaged_hold_is_passed_over_and_counted),
+		KIN_TEST(a_log_that_names_the_dead_is_finished_before_the_slot_is_free),
+		KIN_TEST(a_log_under_a_lock_is_left_to_who_has_the_lock),
 	};
 
 	return cmocka_run_group_tests_name("reap/reap", tests, NULL, NULL);
