@@ -179,7 +179,7 @@ def main():
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seconds', type=float, default=0.2)
     parser.add_argument('rows', nargs='*')
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     rows = args.rows or list(ROWS)
     peers, missing = find_peers(args.folder)
     if missing:
