@@ -160,9 +160,10 @@ set style data histogram
 set style histogram clustered gap 1
 set style fill solid 0.9
 set boxwidth 0.9
-set key top right horizontal
-set ylabel "speed, comap = 1"
-set yrange [0:2.5]
+set key outside top center horizontal
+set ylabel "speed, comap = 1 (log)"
+set logscale y 2
+set yrange [0.015:8]
 set grid ytics
 set xtics rotate by -30
 plot for [i=2:{len(names) + 2}] "{data}" using i:xtic(1) title columnheader(i)
