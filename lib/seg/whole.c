@@ -37,7 +37,8 @@ struct toll {
 	uint64_t entry;  /* what they are marked with */
 };
 
-static void add_toll(const struct cm_seg *seg, uint64_t s, struct toll *toll)
+/* That of segment s, the i-th of those that are taken. */
+static void add_toll(const struct cm_seg *seg, uint64_t s, uint64_t i, struct toll *toll)
 {
 	uint64_t e = cm_read(&seg->segments[s]);
 
@@ -49,8 +50,8 @@ static void add_toll(const struct cm_seg *seg, uint64_t s, struct toll *toll)
 	} else {
 		toll->dirty -= e & CM_SEG_HAVE ? CM_UNITS_PER_SEGMENT : 0;
 		toll->is_zeroed = toll->is_zeroed && !(e & CM_SEG_HAVE);
-		/* the next one's count only when this one is full */
-		if (toll->stored % CM_PAGES_PER_SEGMENT == 0 && !toll->is_split)
+		/* only when all before it are full */
+		if (toll->stored == i * CM_PAGES_PER_SEGMENT)
 			toll->stored += cm_min(cm_seg_pages(e), CM_PAGES_PER_SEGMENT);
 	}
 }
@@ -78,7 +79,7 @@ static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t s, uint64_t
 {
 	*toll = (struct toll){ .is_zeroed = true };
 	for (uint64_t i = 0; i < n; i++)
-		add_toll(seg, s + i, toll);
+		add_toll(seg, s + i, i, toll);
 	toll->entry = cm_seg_entry(CM_SEG_HELD, 0, pages) | (toll->is_zeroed ? 0 : CM_SEG_HAVE);
 	toll->used += (int64_t)cm_whole_units(toll->entry);
 	if (!quota_allows(seg, toll->used + toll->dirty))

@@ -541,6 +541,54 @@ static void the_dirty_cap_bounds_what_is_kept(void **state)
 	fx_close(heap);
 }
 
+/* Is there storage behind every page?  Then a touch adds none. */
+static bool has_storage(comap_heap *heap, volatile char *p, size_t size)
+{
+	uint64_t before = fx_stored(heap);
+
+	for (size_t at = 0; at < size; at += 4096)
+		p[at] = 1;
+	p[size - 1] = 1;
+	return fx_stored(heap) == before;
+}
+
+/* What is known of storage is never more than there is: the first touch of each
+ * block adds none, through splits, whole segments, shrinking, growing, trimming. */
+static void every_block_has_its_storage(void **state)
+{
+	comap_heap *heap = fx_heap(2 * CM_GIB);
+	uint64_t random = 99, r;
+	char *p[40] = {0};
+	unsigned i;
+	size_t size;
+
+	(void)state;
+	for (unsigned turn = 0; turn < 6000; turn++) {
+		r = fx_random(&random);
+		i = (unsigned)(r % 40);
+		size = 1 + (r >> 8) % (turn % 3 == 0 ? 14 * CM_MIB : turn % 3 == 1 ? 4 * CM_MIB : 400000);
+		if (r >> 40 & 1) {
+			comap_heap_free(heap, p[i]);
+			p[i] = comap_heap_malloc(heap, size);
+		} else {
+			p[i] = comap_heap_realloc(heap, p[i], size);
+		}
+		assert_non_null(p[i]);
+		if (!has_storage(heap, p[i], comap_heap_usable_size(heap, p[i])))
+			fail_msg("turn %u: a block of %zu bytes has not all its storage", turn, size);
+		if (turn % 61 == 0)
+			assert_int_equal(comap_heap_trim(heap), 0);
+		if (turn % 500 == 0)
+			assert_sound(heap);
+		if (turn % 97 == 0)
+			for (i = 0; i < 40; i++) {
+				comap_heap_free(heap, p[i]);
+				p[i] = NULL;
+			}
+	}
+	fx_close(heap);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -560,6 +608,7 @@ int main(void)
 		KIN_TEST(after_free_and_trim_only_the_tables_are_stored),
 		KIN_TEST(looking_around_touches_no_hole),
 		KIN_TEST(the_dirty_cap_bounds_what_is_kept),
+		KIN_TEST(every_block_has_its_storage),
 	};
 
 	return cmocka_run_group_tests_name("heap/limits", tests, NULL, NULL);
