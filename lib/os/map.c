@@ -50,20 +50,6 @@ void cm_os_unmap(struct cm_backing *b)
 	b->base = NULL;
 }
 
-void cm_os_populate(const struct cm_backing *b, uint64_t off, uint64_t len)
-{
-#ifdef MADV_POPULATE_WRITE
-	int saved = errno;
-
-	(void)madvise(b->base + off, len, MADV_POPULATE_WRITE);
-	errno = saved;
-#else
-	(void)b;
-	(void)off;
-	(void)len;
-#endif
-}
-
 static size_t page_size(void)
 {
 	return (size_t)sysconf(_SC_PAGESIZE);

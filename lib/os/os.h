@@ -31,9 +31,6 @@ int cm_os_commit(struct cm_backing *b, uint64_t off, uint64_t len);
  * 4 KiB page that is reserved, or zero for ever: writing a zero there harms nobody. */
 int cm_os_commit_shared(struct cm_backing *b, uint64_t off, uint64_t len, uint64_t zero_at);
 
-/* Map what has storage, in one go rather than fault by fault; a hint. */
-void cm_os_populate(const struct cm_backing *b, uint64_t off, uint64_t len);
-
 /* Is there storage behind all of it?  Where the file system cannot tell: yes. */
 bool cm_os_has_storage(const struct cm_backing *b, uint64_t off, uint64_t len);
 

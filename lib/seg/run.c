@@ -212,7 +212,6 @@ static int resize_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
 	uint64_t had = cm_run_size(seg, unit << CM_UNIT_SHIFT);
 	uint32_t n = unit_run_length(seg, unit), want = (uint32_t)cm_div_up(size, CM_UNIT);
-	bool is_new;
 	struct cm_tx tx;
 	int err = 0;
 
@@ -225,7 +224,7 @@ static int resize_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 		err = cm_span_take_at(seg, self, unit + n, want - n, size - n * CM_UNIT);
 	if (err < 0)
 		return err;
-	err = cm_span_store(seg, unit, n, cm_min(size, n * CM_UNIT), &is_new);
+	err = cm_span_store(seg, unit, n, cm_min(size, n * CM_UNIT));
 	if (err < 0) {
 		if (want > n)
 			cm_span_give_hold(seg, self, self->slot);

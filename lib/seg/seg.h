@@ -99,11 +99,10 @@ struct cm_span {
 	uint64_t unit;      /* first one */
 	uint32_t n;         /* units */
 	bool is_zeroed;     /* it reads as zeroes */
-	bool is_new;        /* some of its storage was not there before */
 };
 /* Storage behind the first `bytes` bytes of n units, which are the caller's (in its hold, or of
- * its block).  -ENOSPC.  *ret_is_new: some of it was not there. */
-int cm_span_store(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes, bool *ret_is_new);
+ * its block).  -ENOSPC. */
+int cm_span_store(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes);
 
 /* n neighbouring units, the first a multiple of align, into the caller's hold, with
  * storage behind their first `bytes` bytes and their descriptor.  -ENOMEM, -ENOSPC. */

@@ -135,18 +135,16 @@ static int commit_piece(struct cm_seg *seg, uint64_t from, uint64_t to)
 	return from < to ? cm_os_commit(&seg->backing, from, to - from) : 0;
 }
 
-int cm_span_store(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes, bool *ret_is_new)
+int cm_span_store(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes)
 {
 	uint64_t end = (unit << CM_UNIT_SHIFT) + cm_round_up(bytes, CM_PAGE), from = 0, to = 0, a, b;
 	int err = 0;
 
-	*ret_is_new = false;
 	for (uint64_t u = unit; u < unit + n && !err; u++) {
 		a = stored_to(seg, u);
 		b = cm_min(end, (u + 1) << CM_UNIT_SHIFT);
 		if (a >= b)
 			continue;
-		*ret_is_new = true;
 		if (a != to) {
 			err = commit_piece(seg, from, to);
 			from = a;
@@ -165,7 +163,7 @@ int cm_span_store(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes,
 }
 
 /* Storage for held units: a descriptor for the first, `bytes` bytes of them. */
-static int equip(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes, bool *ret_is_new)
+static int equip(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes)
 {
 	struct cm_header_shm *h = cm_seg_header(seg, unit >> 6);
 	unsigned page = (unsigned)(unit & 63) / 4;
@@ -177,7 +175,7 @@ static int equip(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes, 
 		if (err == 0)
 			cm_set_bits(&h->meta, 1ull << page);
 	}
-	return err < 0 ? err : cm_span_store(seg, unit, n, bytes, ret_is_new);
+	return err < 0 ? err : cm_span_store(seg, unit, n, bytes);
 }
 
 int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uint32_t align,
@@ -207,7 +205,7 @@ int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uin
 		cm_tx_end(&tx);
 		if (err == 0) {
 			ret_span->is_zeroed = !(cm_read(&cm_seg_header(seg, segment)->have) & mask);
-			err = equip(seg, segment << 6 | at, n, bytes, &ret_span->is_new);
+			err = equip(seg, segment << 6 | at, n, bytes);
 			if (err == 0)
 				break;
 			cm_span_give_hold(seg, self, self->slot);
@@ -236,7 +234,6 @@ int cm_span_take_at(struct cm_seg *seg, const struct cm_self *self, uint64_t uni
 {
 	uint64_t segment = unit >> 6, mask;
 	struct cm_tx tx;
-	bool is_new;
 	int err = -EBUSY;
 
 	if ((unit & 63) == 0 || (unit & 63) + n > CM_UNITS_PER_SEGMENT)
@@ -250,7 +247,7 @@ int cm_span_take_at(struct cm_seg *seg, const struct cm_self *self, uint64_t uni
 	cm_tx_end(&tx);
 	if (err < 0)
 		return err;
-	err = equip(seg, unit, n, bytes, &is_new);
+	err = equip(seg, unit, n, bytes);
 	if (err < 0)
 		cm_span_give_hold(seg, self, self->slot);
 	return err;

@@ -140,7 +140,6 @@ static uint64_t find(const struct cm_seg *seg, uint64_t n, uint64_t *ret_tail)
 static int commit_pages(struct cm_seg *seg, uint64_t segment, uint64_t pages, const struct toll *toll)
 {
 	uint64_t from = cm_min(toll->stored, pages), off = segment << CM_SEGMENT_SHIFT;
-	bool is_new;
 	int err;
 
 	if (toll->is_split && pages <= CM_PAGES_PER_SEGMENT) {
@@ -148,7 +147,7 @@ static int commit_pages(struct cm_seg *seg, uint64_t segment, uint64_t pages, co
 		err = cm_os_commit(&seg->backing, off, CM_UNIT);
 		return err < 0 ? err
 			       : cm_span_store(seg, segment << 6 | 1, CM_UNITS_PER_SEGMENT - 1,
-					       pages * CM_PAGE - CM_UNIT, &is_new);
+					       pages * CM_PAGE - CM_UNIT);
 	}
 	return from < pages ? cm_os_commit(&seg->backing, off + from * CM_PAGE, (pages - from) * CM_PAGE)
 			    : 0;

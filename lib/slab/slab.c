@@ -100,8 +100,6 @@ int cm_slab_add(struct cm_seg *seg, const struct cm_self *self, unsigned cls)
 	err = cm_span_take(seg, self, c->units, c->units, c->units * CM_UNIT, &span);
 	if (err < 0)
 		return err;
-	if (span.is_new) /* it will be touched soon, all of it */
-		cm_os_populate(&seg->backing, span.unit << CM_UNIT_SHIFT, c->units * CM_UNIT);
 	write_desc(seg, cls, span.unit);
 	cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
 	err = cm_stage_link(seg, &tx, cls, span.unit);
