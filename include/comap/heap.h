@@ -9,7 +9,7 @@
  *  - Store refs (ref.h) in the heap, never addresses.
  *  - A process killed inside plain malloc or free may leak the one block it was
  *    getting or giving.  comap_heap_malloc_to and comap_heap_free_from leak none.
- *  - After a death, do not act on a cell the dead might have been publishing
+ *  - After a death, do not act on a cell the dead might have been publishing or clearing
  *    until it is reaped: comap_mutex reaps before it grants; other protocols
  *    call comap_heap_reap() first.
  *  - A process is dead when the kernel says so.  One that dumps core is dead
@@ -214,7 +214,7 @@ COMAP_API void comap_heap_free_from(comap_heap *heap, comap_ref *src);
 /*
  * Finish what dead neighbours began and give back what they held.  This happens by
  * itself, sooner or later: newcomers, comap_mutex and comap_root_once reap, and every
- * 64th call looks at one neighbour; who takes a lock from the dead finishes what was
+ * 64th call that does not find what it needs in a magazine looks at one neighbour; who takes a lock from the dead finishes what was
  * changed under it.  Call it when you learn of a
  * death (SIGCHLD) and your protocol has cells the dead may have been
  * publishing.  Returns how many slots of dead threads were reaped, or -EROFS or

@@ -20,16 +20,25 @@ static int alloc_in(struct cm_seg *seg, const struct cm_self *self, const struct
 	return cm_slab_alloc(seg, self, r->cls, r->dst, ret_off);
 }
 
+static void drain(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache)
+{
+	struct cm_misfreed misfreed = {0};
+
+	cm_cache_drain(seg, self, self->slot, &misfreed);
+	*cache = (struct cm_cache){ .is_lean = cache->is_lean };
+	cm_add(&seg->super->misuses, misfreed.n);
+}
+
 int cm_block_alloc(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, uint64_t size,
 		   uint64_t align, cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed)
 {
 	const struct request r = { cm_class_of_aligned(size, align), size, align, dst, cache };
 	int err = alloc_in(seg, self, &r, ret_off, ret_is_zeroed);
 
-	if (err == -ENOMEM || err == -ENOSPC) {
+	if ((err == -ENOMEM || err == -ENOSPC) && size <= seg->max_size) {
 		/* what our magazines and the bins keep may make room */
 		if (cache)
-			cm_cache_drain(seg, self, self->slot, &(struct cm_misfreed){0});
+			drain(seg, self, cache);
 		cm_slab_trim(seg, self);
 		err = alloc_in(seg, self, &r, ret_off, ret_is_zeroed);
 	}

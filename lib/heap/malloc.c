@@ -85,6 +85,12 @@ static void *long_malloc(comap_heap *heap, size_t size)
 	return alloc(heap, size, 1, NULL, &is_zeroed);
 }
 
+/* A step of 16 bytes too little or off turns into a number that is too large. */
+static inline uint64_t steps_of(uint64_t diff)
+{
+	return diff >> 4 | diff << 60;
+}
+
 void *comap_heap_malloc(comap_heap *heap, size_t size)
 {
 	struct cm_seat *seat = cm_seats[heap->index];
@@ -101,23 +107,22 @@ void *comap_heap_malloc(comap_heap *heap, size_t size)
 	m = &seat->magazines->magazine[mark];
 	head = cm_read(cm_lower_half(&m->ends));
 	tail = cm_read(cm_upper_half(&m->ends));
-	if (CM_RARELY(head == tail)) {
-		seat->idle = serial;
-		return long_malloc(heap, size);
-	}
+	/* none in it, and perhaps no ring; or what a neighbour scribbled on */
+	if (CM_RARELY(head - tail - 1 >= CM_RING))
+		goto longer;
 	off = cm_read(&seat->rings[mark * CM_RING + (head - 1) % CM_RING]);
+	if (CM_RARELY(steps_of(off - heap->seg.data_off) >= seat->span))
+		goto longer;
 	cm_order();
 	/* death after: the block is the caller's, who is dead */
 	cm_write(cm_lower_half(&m->ends), head - 1);
 	cm_order();
 	seat->idle = serial;
 	return heap->seg.base + off;
-}
 
-/* A step of 16 bytes too little or off turns into a number that is too large. */
-static inline uint64_t steps_of(uint64_t diff)
-{
-	return diff >> 4 | diff << 60;
+longer:
+	seat->idle = serial;
+	return long_malloc(heap, size);
 }
 
 static bool short_free(struct comap_heap *heap, const void *ptr)
@@ -148,8 +153,9 @@ static bool short_free(struct comap_heap *heap, const void *ptr)
 	}
 	cm_write(&ring[head % CM_RING], off);
 	cm_order();
-	/* death before: the block is the caller's still, who is dead; after: the magazine's */
-	cm_write(cm_lower_half(&m->ends), head + 1);
+	/* death before: the block is the caller's still, who is dead; after: the magazine's.
+	 * release pairs with cm_cached_of: who sees head sees the entry */
+	cm_store_release(cm_lower_half(&m->ends), head + 1);
 	cm_order();
 	seat->idle = serial;
 	return true;

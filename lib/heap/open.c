@@ -204,6 +204,9 @@ static int repair(struct comap_heap *heap)
 		return because(err);
 	(void)cm_reap_all(&heap->seg, &seat->self, 0);
 	cm_seat_leave(heap, seat);
+	err = cm_seg_settle(&heap->seg);
+	if (err < 0)
+		return because(err);
 	return because(cm_os_lock_shared(heap->seg.backing.fd, ATTACH_BYTE));
 }
 

@@ -238,7 +238,8 @@ void cm_seat_leave(struct comap_heap *heap, struct cm_seat *seat)
 		cm_life_leave(&seat->self);
 		seat->is_common = false;
 	}
-	seat->span = (cm_seg_limit(&heap->seg) - heap->seg.data_off) >> 4;
+	/* not below: a neighbour may have scribbled on the limit */
+	seat->span = (cm_max(cm_seg_limit(&heap->seg), heap->seg.data_off) - heap->seg.data_off) >> 4;
 	cm_order();
 	seat->is_busy = false;
 	cm_order();

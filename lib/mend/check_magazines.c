@@ -10,6 +10,8 @@
  */
 #include "mend/mend.h"
 
+#define TURNS 16u /* that a block goes to and fro in step with us so often is not to be feared */
+
 static bool has(const struct cm_seg *seg, uint32_t slot, unsigned cls, uint64_t off)
 {
 	uint64_t offs[CM_RING];
@@ -25,13 +27,13 @@ static bool is_elsewhere(const struct cm_seg *seg, uint32_t slot, unsigned cls, 
 {
 	unsigned seen = 0;
 
-	for (unsigned turn = 0; turn < 3; turn++)
+	for (unsigned turn = 0; turn < TURNS; turn++)
 		for (uint32_t i = 0; i < slot; i++)
 			if (has(seg, slot, cls, off) && has(seg, i, cls, off) && has(seg, slot, cls, off)) {
 				seen++;
 				break;
 			}
-	return seen == 3;
+	return seen == TURNS;
 }
 
 static void check_one(struct cm_check *c, uint32_t slot, unsigned cls, uint64_t off, struct cm_cached *set)

@@ -94,6 +94,15 @@ int cm_os_file_size(int fd, uint64_t *ret_size)
 	return 0;
 }
 
+uint64_t cm_os_file_home(int fd)
+{
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return 0;
+	return ((uint64_t)st.st_dev * 0x9e3779b97f4a7c15ull) ^ (uint64_t)st.st_ino;
+}
+
 int64_t cm_os_read_at(int fd, void *bytes, size_t n, uint64_t off)
 {
 	int64_t got;

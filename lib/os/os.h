@@ -69,6 +69,7 @@ int cm_os_open(const char *path, bool writable, int *ret_fd); /* regular files o
  * file is fine, but cannot be opened anew. */
 int cm_os_reopen(int fd, bool writable, int *ret_fd);
 int cm_os_file_size(int fd, uint64_t *ret_size);
+uint64_t cm_os_file_home(int fd); /* differs between files, also between one and its copy; 0: none */
 int64_t cm_os_read_at(int fd, void *bytes, size_t n, uint64_t off); /* how many, or -errno */
 void cm_os_close(int fd); /* close(2), but no cancellation point */
 

@@ -8,7 +8,8 @@
  *
  * A run becomes a block, and its offset appears in the caller's cell, in one
  * transaction under no lock: until then it is in the caller's hold, and nobody
- * else may touch its words.  A block that is freed first returns to a hold, in
+ * else may touch its words.  The size of a block that is live already changes
+ * under the span lock: others may free it as soon as its owner is dead.  A block that is freed first returns to a hold, in
  * the record that clears the cell.
  */
 #include <errno.h>
@@ -199,10 +200,11 @@ static int shrink_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 	unsigned tail = (unsigned)(unit & 63) + want;
 	struct cm_tx tx;
 
-	cm_tx_begin(&seg->log, self, CM_LOCK_NONE, &tx);
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
 	cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, unit >> 6, cm_mask(tail, n - want));
 	cm_tx_put(&tx, &desc->size, want * CM_UNIT);
 	cm_tx_commit(&tx);
+	cm_tx_end(&tx);
 	cm_span_give_hold(seg, self, self->slot);
 	return 0;
 }
@@ -230,18 +232,23 @@ static int resize_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 			cm_span_give_hold(seg, self, self->slot);
 		return err;
 	}
-	cm_tx_begin(&seg->log, self, CM_LOCK_NONE, &tx);
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
 	cm_tx_put(&tx, &desc->size, size);
 	cm_tx_put(&tx, &self->slot->hold_at, CM_HOLD_NONE);
 	cm_tx_commit(&tx);
+	cm_tx_end(&tx);
 	return 0;
 }
 
 int cm_run_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t off, uint64_t size)
 {
 	uint64_t unit = off >> CM_UNIT_SHIFT;
+	struct cm_tx mend;
 	int err;
 
+	/* who died resizing it, and is not reaped yet, may have a log that makes its size another */
+	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &mend);
+	cm_tx_end(&mend);
 	if (is_unit_run(seg, off)) {
 		if (size > UNITS_MOST * CM_UNIT)
 			return -EBUSY;

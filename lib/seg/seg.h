@@ -93,6 +93,12 @@ uint64_t cm_super_data_off(uint64_t max_size, uint32_t nslots);
 /* Fill seg's pointers; f: a validated copy, since the mapped one may change under us. */
 void cm_super_bind(struct cm_seg *seg, const struct cm_fixed_shm *f);
 
+/* ---- settle.c: the file was copied ----------------------------------------------- */
+
+/* For whoever is alone with the file, after the dead are reaped: what is known of storage holds
+ * for this file.  0, or an error of the storage. */
+int cm_seg_settle(struct cm_seg *seg);
+
 /* ---- span.c: units ---------------------------------------------------------- */
 
 struct cm_span {

@@ -65,7 +65,8 @@ struct cm_super_shm {
 	cm_word quota;     /* units; UINT64_MAX: none */
 	cm_word dirty_max; /* units */
 	cm_word life_abi;  /* cm_robust_abi() of those attached */
-	cm_word reserved0[4];
+	cm_word home;      /* a number for the file whose storage we know: settle.c */
+	cm_word reserved0[3];
 	/* line 5: the slot directory */
 	cm_word nused;
 	cm_word cursor;

@@ -102,10 +102,12 @@ static bool has_sound_magazines(struct cm_seg *seg, struct cm_slot_shm *slot, ui
 		return true;
 	for (unsigned mark = 0; mark < CM_MAGAZINES; mark++) {
 		cap = cm_read(&all->magazine[mark].cap);
-		if (cap == 0)
-			continue;
 		ends = cm_read(&all->magazine[mark].ends);
 		n = (uint32_t)ends - (uint32_t)(ends >> 32);
+		if (cap == 0 && n == 0)
+			continue;
+		if (cap == 0)
+			return false;
 		if (mark == CM_UNIT_NONE || mark > CM_MARK_SLAB_MOST || cap > CM_RING || n > CM_RING ||
 		    cm_read(&slot->state) == CM_SLOT_FREE)
 			return false;
@@ -239,6 +241,7 @@ int cm_super_create(struct cm_seg *seg, const struct cm_super_opts *opts)
 	cm_write(&super->quota, opts->quota_units);
 	cm_write(&super->dirty_max, opts->dirty_max_units);
 	cm_write(&super->life_abi, cm_robust_abi());
+	cm_write(&super->home, cm_os_file_home(seg->backing.fd));
 	cm_write(cm_span_word(seg, CM_SPAN_HINT), g.data_off >> CM_SEGMENT_SHIFT);
 	err = cm_life_commit(&seg->life, CM_SLOT_COMMON);
 	if (err == 0)

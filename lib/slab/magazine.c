@@ -202,6 +202,10 @@ int cm_cache_alloc(struct cm_seg *seg, const struct cm_self *self, struct cm_cac
 	}
 	head = cm_ends_head(ends) - 1;
 	*ret_off = cm_read(&cm_ring(self->slot, cm_mark_of(cls))[head % CM_RING]);
+	if (!cm_seg_has(seg, *ret_off) || *ret_off % 16) { /* a neighbour scribbled here */
+		cm_write(cm_lower_half(&m->ends), head);
+		return -EUCLEAN;
+	}
 	if (dst) {
 		store_both(seg, self, &m->ends, cm_ends(head, cm_ends_tail(ends)), dst, *ret_off);
 	} else {
@@ -243,16 +247,17 @@ int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 		ends = cm_read(&m->ends);
 	}
 	head = cm_ends_head(ends);
-	if (CM_CHECK_LEVEL >= 1)
-		cm_slab_fill_freed(seg, block);
 	cm_write(&cm_ring(self->slot, mark)[head % CM_RING], block->off);
 	if (src) {
 		store_both(seg, self, &m->ends, cm_ends(head + 1, cm_ends_tail(ends)), src, 0);
 	} else {
 		cm_order();
-		/* death before: the block is the caller's still, who is dead; after: ours */
-		cm_write(cm_lower_half(&m->ends), head + 1);
+		/* death before: the block is the caller's still, who is dead; after: ours.
+		 * release pairs with cm_cached_of */
+		cm_store_release(cm_lower_half(&m->ends), head + 1);
 	}
+	if (CM_CHECK_LEVEL >= 1)
+		cm_slab_fill_freed(seg, block); /* nobody but us takes it from the magazine */
 	return 0;
 }
 
@@ -268,7 +273,11 @@ void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_sl
 		       flush(seg, self, slot, cls, CM_RING, misfreed) > 0)
 			;
 	/* death before: they are flushed again; they are empty */
-	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
-		if (cm_read(&m[cm_mark_of(cls)].cap))
-			cm_write(&m[cm_mark_of(cls)].cap, 0);
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++) {
+		if (cm_read(&m[cm_mark_of(cls)].cap) == 0)
+			continue;
+		cm_write(&m[cm_mark_of(cls)].ends, 0); /* whatever a neighbour made of it */
+		cm_order();
+		cm_write(&m[cm_mark_of(cls)].cap, 0);
+	}
 }

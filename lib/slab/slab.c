@@ -212,11 +212,11 @@ int cm_slab_free(struct cm_seg *seg, const struct cm_self *self, const struct cm
 	if (err == 0 && given.nbad)
 		err = -EALREADY;
 	if (err == 0) {
-		if (CM_CHECK_LEVEL >= 1)
-			cm_slab_fill_freed(seg, block); /* while it is still nobody else's */
 		if (src)
 			cm_tx_put(&tx, src, 0);
 		commit(seg, &tx, block->cls, block->unit);
+		if (CM_CHECK_LEVEL >= 1)
+			cm_slab_fill_freed(seg, block); /* while it is still nobody else's */
 	}
 	cm_tx_end(&tx);
 	if (err == 0)

@@ -4,6 +4,7 @@
  * The ceiling, the quota, RLIMIT_FSIZE, RLIMIT_AS, and the promise that memory comes back.
  * Full storage is test_heap_storage.c.
  */
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include "fixture.h"
 
@@ -589,6 +590,53 @@ static void every_block_has_its_storage(void **state)
 	fx_close(heap);
 }
 
+/* A copy has holes where there was storage never written: cp(1) does that. */
+static int sparse_copy(int from)
+{
+	static char bytes[65536];
+	int to = memfd_create("copy", MFD_CLOEXEC);
+	off_t at = 0, end;
+	ssize_t n;
+
+	assert_true(to >= 0);
+	assert_int_equal(ftruncate(to, lseek(from, 0, SEEK_END)), 0);
+	while ((at = lseek(from, at, SEEK_DATA)) >= 0)
+		for (end = lseek(from, at, SEEK_HOLE); at < end; at += n) {
+			n = pread(from, bytes, (size_t)cm_min(sizeof bytes, (uint64_t)(end - at)), at);
+			assert_true(n > 0 && pwrite(to, bytes, (size_t)n, at) == n);
+		}
+	return to;
+}
+
+static void a_copied_heap_asks_for_storage_again(void **state)
+{
+	comap_heap *heap = fx_heap(CM_GIB);
+	static const size_t bytes[] = { 40 * CM_MIB, 3 * CM_MIB, 300000, 60000 };
+	void *p[4];
+	int fd, copy;
+
+	(void)state;
+	assert_non_null(comap_heap_malloc(heap, 100));
+	for (unsigned i = 0; i < 4; i++)
+		assert_non_null(p[i] = comap_heap_malloc(heap, bytes[i]));
+	for (unsigned i = 0; i < 4; i++)
+		comap_heap_free(heap, p[i]);
+	fd = dup(comap_heap_fd(heap));
+	fx_close(heap);
+	copy = sparse_copy(fd);
+	close(fd);
+	assert_int_equal(comap_heap_open_fd(copy, NULL, &heap), 0);
+	close(copy);
+	for (unsigned i = 0; i < 4; i++) {
+		p[i] = comap_heap_malloc(heap, bytes[i]);
+		assert_non_null(p[i]);
+		if (!has_storage(heap, p[i], comap_heap_usable_size(heap, p[i])))
+			fail_msg("%zu bytes have not all their storage", bytes[i]);
+	}
+	assert_sound(heap);
+	fx_close(heap);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -609,6 +657,7 @@ int main(void)
 		KIN_TEST(looking_around_touches_no_hole),
 		KIN_TEST(the_dirty_cap_bounds_what_is_kept),
 		KIN_TEST(every_block_has_its_storage),
+		KIN_TEST(a_copied_heap_asks_for_storage_again),
 	};
 
 	return cmocka_run_group_tests_name("heap/limits", tests, NULL, NULL);
