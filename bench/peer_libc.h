@@ -2,9 +2,7 @@
 #include <stdlib.h>
 
 static const bool peer_is_shared = false;
-static inline void peer_begin(void)
-{
-}
+static inline void peer_begin(void) {}
 #define peer_malloc malloc
 #define peer_calloc calloc
 #define peer_realloc realloc

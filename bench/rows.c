@@ -277,7 +277,8 @@ static void larson_worker(int me)
 	while (!atomic_load_explicit(&shared->stop, memory_order_relaxed))
 		for (unsigned k = 0; k < 1000; k++, n++) {
 			r = next(&random);
-			old = atomic_exchange(&shared->cell[(r >> 32) % CELLS], stamped(small(r) & ~15ul, 7));
+			old = atomic_exchange(&shared->cell[(r >> 32) % CELLS],
+					      stamped(small(r) & ~15ul, 7));
 			if (old)
 				drop(old, 7);
 		}
@@ -291,11 +292,13 @@ static void pipe_worker(int me)
 
 	while (!atomic_load_explicit(&shared->stop, memory_order_relaxed))
 		for (unsigned k = 0; k < 100; k++) {
-			if (me == 0 && n - atomic_load_explicit(&shared->tail, memory_order_acquire) < RING) {
+			if (me == 0 &&
+			    n - atomic_load_explicit(&shared->tail, memory_order_acquire) < RING) {
 				p = stamped(small(next(&random)), n);
 				atomic_store_explicit(&shared->ring[n % RING], p, memory_order_relaxed);
 				atomic_store_explicit(&shared->head, ++n, memory_order_release);
-			} else if (me == 1 && n < atomic_load_explicit(&shared->head, memory_order_acquire)) {
+			} else if (me == 1 &&
+				   n < atomic_load_explicit(&shared->head, memory_order_acquire)) {
 				p = atomic_load_explicit(&shared->ring[n % RING], memory_order_relaxed);
 				drop(p, n);
 				atomic_store_explicit(&shared->tail, ++n, memory_order_release);
