@@ -9,11 +9,12 @@
 #include "crash/stepper.h"
 #include "heap/heap.h"
 
-static void grow_bytes(struct image *image, uint64_t more)
+static void *grown(void *p, uint64_t size)
 {
-	image->bytes = realloc(image->bytes, image->nbytes + more);
-	if (!image->bytes)
+	p = realloc(p, size);
+	if (!p)
 		abort();
+	return p;
 }
 
 bool image_take(struct image *image, int fd)
@@ -28,9 +29,10 @@ bool image_take(struct image *image, int fd)
 	image->blocks = st.st_blocks;
 	while ((at = lseek(fd, at, SEEK_DATA)) >= 0) {
 		end = lseek(fd, at, SEEK_HOLE);
-		if (end < 0 || image->nextents == 64)
+		if (end < 0)
 			abort();
-		grow_bytes(image, (uint64_t)(end - at));
+		image->bytes = grown(image->bytes, image->nbytes + (uint64_t)(end - at));
+		image->extent = grown(image->extent, (image->nextents + 1) * sizeof image->extent[0]);
 		if (pread(fd, image->bytes + image->nbytes, (size_t)(end - at), at) != end - at)
 			abort();
 		image->extent[image->nextents].off = (uint64_t)at;
@@ -109,6 +111,7 @@ int image_thaw(const struct image *image)
 void image_drop(struct image *image)
 {
 	free(image->bytes);
+	free(image->extent);
 	memset(image, 0, sizeof *image);
 }
 

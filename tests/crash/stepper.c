@@ -438,8 +438,11 @@ int main(int argc, char **argv)
 	for (long i = 0; i < njobs; i++)
 		if (fork() == 0)
 			work(argv + optind, is_deep, common->tally[i]);
-	while (wait(&status) > 0)
+	while (wait(&status) > 0) {
 		is_fine = is_fine && status == 0;
+		if (status)
+			printf("  a worker ended before its work (%#x)\n", status);
+	}
 	for (long i = 0; i < njobs; i++)
 		for (unsigned level = FIRST; level < LEVELS; level++)
 			add(&sum[level], &common->tally[i][level]);

@@ -68,9 +68,9 @@ enum way {
 struct image {
 	uint64_t size;    /* length of the file */
 	uint32_t nextents;
-	struct {
+	struct extent {
 		uint64_t off, len;
-	} extent[64];
+	} * extent;
 	int64_t blocks;   /* of storage */
 	unsigned char *bytes; /* of the extents, one after the other */
 	uint64_t nbytes;
