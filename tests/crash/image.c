@@ -43,6 +43,15 @@ bool image_take(struct image *image, int fd)
 	return true;
 }
 
+void image_copy(struct image *to, const struct image *from)
+{
+	*to = *from;
+	to->bytes = grown(NULL, from->nbytes);
+	memcpy(to->bytes, from->bytes, from->nbytes);
+	to->extent = grown(NULL, from->nextents * sizeof from->extent[0]);
+	memcpy(to->extent, from->extent, from->nextents * sizeof from->extent[0]);
+}
+
 bool image_is_same(const struct image *a, const struct image *b)
 {
 	return a->size == b->size && a->nextents == b->nextents && a->nbytes == b->nbytes &&

@@ -101,9 +101,7 @@ static void keep_seed(struct run *run, const struct image *image, uint64_t signa
 		common->seen[common->nseen++] = signature;
 	run->seeds = realloc(run->seeds, (run->nseeds + 1) * sizeof *run->seeds);
 	seed = &run->seeds[run->nseeds++];
-	seed->image = *image;
-	seed->image.bytes = malloc(image->nbytes);
-	memcpy(seed->image.bytes, image->bytes, image->nbytes);
+	image_copy(&seed->image, image);
 	memcpy(&seed->journal, run->world.journal, sizeof seed->journal);
 	seed->dead = run->dead;
 	seed->has_locks = has_locks;

@@ -76,6 +76,7 @@ struct image {
 	uint64_t nbytes;
 };
 bool image_take(struct image *image, int fd);
+void image_copy(struct image *to, const struct image *from);
 bool image_is_same(const struct image *a, const struct image *b);
 /* Has anything changed that recovery looks at, or the length, or the holes?  Content of blocks
  * that are no cells does not count.  map: of the same file. */
