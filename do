@@ -12,7 +12,8 @@ usage: ./do VERB
   demo [ARGS]           build, then count words in a shared heap while workers are killed
   test [ARGS]           build, then run every test; ARGS go to meson test
   bench [ARGS]          build for speed, then run the benchmarks beside their peers; ARGS: rows
-  lint                  formatting, warnings of gcc and clang, clang-tidy, shellcheck, floors
+  lint                  formatting, warnings of gcc and clang, clang-tidy, shellcheck, floors,
+                        fast paths
   sanitize [quick|all]  tests under ASan and UBSan, TSan, valgrind; all: also crash and check=3
   soak [SECONDS]        many processes, random deaths (30 s)
   fuzz [SECONDS]        libFuzzer on the open path (60 s)

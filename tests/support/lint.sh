@@ -30,9 +30,15 @@ werror() { CC=$1 build "build-lint-$1" -Dwerror=true; }
 
 tidy() { sources 'lib/*.c' | xargs -r -n 4 -P "$(nproc)" clang-tidy -p build-lint-clang --quiet; }
 
+fast_paths() { # 77: not on this machine
+	python3 tests/objdump/fast_path.py build-lint-gcc "$PWD/lib/heap/malloc.c" -O2 -O3 || (( $? == 77 ))
+}
+
 step "clang-format" formatted
 step "floors" python3 tests/support/floors.py
 step "shellcheck" shellcheck ./do .ci/run tests/support/*.sh
 step "gcc -Werror" werror gcc
 step "clang -Werror" werror clang
+step "fast paths" fast_paths
+sed -n 's/^fast path .* stores$/      &/p' "$log"
 step "clang-tidy" tidy
