@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #if defined(PEER_COMAP)
 #include "peer_comap.h"
@@ -25,6 +26,11 @@ void *peer_calloc(size_t count, size_t size);
 void *peer_realloc(void *p, size_t size);
 void peer_free(void *p);
 size_t peer_stored(void); /* bytes of storage it has, beyond what RSS shows; 0: none */
+bool peer_file_create(const char *path, uint64_t most); /* a heap in a file; false: it has no such thing */
+bool peer_file_open(const char *path);
+void peer_close(void);     /* that one */
+int peer_reap(void);       /* how many dead were found; -1: it has no such thing */
+bool peer_is_whole(void);  /* as far as it can tell */
 #ifdef __cplusplus
 }
 #endif

@@ -1,4 +1,6 @@
-// peer_boost.cc - Boost.Interprocess: managed_shared_memory, best fit under one process-shared mutex.
+// peer_boost.cc - Boost.Interprocess: managed_shared_memory or managed_mapped_file, best fit under one
+// process-shared mutex.
+#include <boost/interprocess/managed_mapped_file.hpp>
 #include <boost/interprocess/managed_shared_memory.hpp>
 #include <cstdio>
 #include <cstring>
@@ -9,7 +11,8 @@
 namespace bi = boost::interprocess;
 
 const bool peer_is_shared = true;
-static bi::managed_shared_memory *memory;
+static bi::managed_mapped_file *file;
+static bi::managed_shared_memory::segment_manager *memory;
 
 void peer_begin(void)
 {
@@ -17,7 +20,7 @@ void peer_begin(void)
 
 	snprintf(name, sizeof name, "comap-bench-%d", (int)getpid());
 	bi::shared_memory_object::remove(name);
-	memory = new bi::managed_shared_memory(bi::create_only, name, 4ull << 30);
+	memory = (new bi::managed_shared_memory(bi::create_only, name, 4ull << 30))->get_segment_manager();
 	bi::shared_memory_object::remove(name); // mapped it stays
 }
 
@@ -35,14 +38,14 @@ void *peer_calloc(size_t count, size_t size)
 
 void *peer_realloc(void *p, size_t size)
 {
-	bi::managed_shared_memory::size_type got = size, least = size;
+	bi::managed_shared_memory::segment_manager::size_type got = size, least = size;
 	char *reuse = static_cast<char *>(p);
 	size_t had;
 	void *q;
 
 	if (!p)
 		return peer_malloc(size);
-	had = memory->get_segment_manager()->size(p);
+	had = memory->size(p);
 	if (had >= size)
 		return p;
 	if (memory->allocation_command<char>(bi::expand_fwd | bi::nothrow_allocation, least, got, reuse))
@@ -64,4 +67,33 @@ void peer_free(void *p)
 size_t peer_stored(void)
 {
 	return 0;
+}
+
+bool peer_file_create(const char *path, uint64_t most)
+{
+	file = new bi::managed_mapped_file(bi::create_only, path, most);
+	memory = file->get_segment_manager();
+	return true;
+}
+
+bool peer_file_open(const char *path)
+{
+	file = new bi::managed_mapped_file(bi::open_only, path);
+	memory = file->get_segment_manager();
+	return true;
+}
+
+void peer_close(void)
+{
+	delete file;
+}
+
+int peer_reap(void)
+{
+	return -1;
+}
+
+bool peer_is_whole(void)
+{
+	return memory->check_sanity();
 }

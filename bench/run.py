@@ -32,11 +32,16 @@ ROWS = {
     'calloc': ([('mimalloc', 0.8)], 'best'),
     'bulk': ([('mimalloc', 0.7)], 'best'),
     'fill': ([('mimalloc', 0.7)], ('mimalloc', 1.0)),
+    'open': ([('boost', 2.0)], ('boost', 1.0)),
+    'open-small': ([('boost', 2.0)], ('boost', 1.0)),
+    'reap1m': ([], (None, 100)),
+    'reap10m': ([('reap1m', 1.5)], (None, 100)),
+    'kills': ([(None, 40)], None),
     'footprint': ([(None, 1.10)], (None, 1.07)),
     'shifting': ([('mimalloc', 1.0)], ('glibc', 1.0)),
 }
-LESS_IS_BETTER = {'footprint', 'shifting'}
-LONG = {'shifting', 'footprint', 'fill', 'churn1m'}     # of their own length
+LESS_IS_BETTER = {'footprint', 'shifting', 'open', 'open-small', 'reap1m', 'reap10m'}
+ONCE = {'shifting', 'kills', 'reap10m'}                 # long, or no figure that varies
 
 
 def find_peers(folder):
@@ -59,13 +64,15 @@ def find_peers(folder):
 
 
 def run_once(peer, row, seconds):
-    """Value and unit, or None and why not."""
+    """Value and unit, or None and why not; None twice: the peer has no such thing."""
     command, more = peer
     try:
         done = subprocess.run([*command, row, str(seconds)], env={**os.environ, **more},
                               capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired:
         return None, 'took over 300 s'
+    if done.returncode == 4:
+        return None, None
     if done.returncode:
         return None, (done.stderr.strip().splitlines() or [f'status {done.returncode}'])[-1]
     value, unit = done.stdout.split(maxsplit=1)
@@ -73,18 +80,20 @@ def run_once(peer, row, seconds):
 
 
 def measure(peers, rows, rounds, seconds):
-    results, failed = {}, []
+    results, failed, has_none = {}, [], set()
     progress = sys.stderr.isatty()
     for row in rows:
-        for turn in range(3 if row == 'shifting' else rounds):
+        for turn in range(1 if row in ONCE else rounds):
             for name, peer in peers.items():
-                if (name, row) in [(n, r) for n, r, _ in failed]:
+                if (name, row) in has_none:
                     continue
                 if progress:
                     print(f'\r\033[K{row} {turn + 1} {name}', end='', file=sys.stderr, flush=True)
                 value, unit = run_once(peer, row, seconds)
                 if value is None:
-                    failed.append((name, row, unit))
+                    has_none.add((name, row))
+                    if unit:
+                        failed.append((name, row, unit))
                 else:
                     results.setdefault(row, {}).setdefault(name, ([], unit))[0].append(value)
     if progress:
@@ -96,25 +105,29 @@ def is_reached(row, got, want):
     return got <= want if row in LESS_IS_BETTER else got >= want
 
 
-def against(row, medians, peer, factor):
+def against(row, medians, peer, factor, results):
     """'1.23 of mimalloc (1.0: reached)' or None when that peer is not here."""
     if peer is None:
         return f'{"reached" if is_reached(row, medians["comap"], factor) else "MISSED"} ({factor:g})'
-    if peer not in medians:
+    if peer in results:     # another row of our own
+        other = statistics.median(results[peer]['comap'][0])
+    elif peer in medians:
+        other = medians[peer]
+    else:
         return None
-    ratio = medians['comap'] / medians[peer]
+    ratio = medians['comap'] / other
     word = 'reached' if is_reached(row, ratio, factor) else 'MISSED'
     return f'{word}: {ratio:.2f}x {peer} ({factor:g}x)'
 
 
-def verdicts(row, medians):
+def verdicts(row, medians, results):
     floors, goal = ROWS[row]
-    texts = [t for t in (against(row, medians, *f) for f in floors) if t]
+    texts = [t for t in (against(row, medians, *f, results) for f in floors) if t]
     if goal == 'best':
         private = [p for p in PRIVATE if p in medians]
         best = (min if row in LESS_IS_BETTER else max)(private, key=medians.get, default=None)
         goal = (best, 1.0) if best else None
-    text = against(row, medians, *goal) if goal else None
+    text = against(row, medians, *goal, results) if goal else None
     return '; '.join(texts), text or '-'
 
 
@@ -128,7 +141,7 @@ def report(peers, results):
         values = by_peer['comap'][0]
         spread = (max(values) - min(values)) / medians['comap'] * 100
         cells = ''.join(f'{medians[n]:>10.3g}' if n in medians else f'{"-":>10}' for n in names)
-        floor, goal = verdicts(row, medians)
+        floor, goal = verdicts(row, medians, results)
         print(f'{row:<10}{by_peer["comap"][1]:<8}{cells}  {spread:4.0f} %  {floor} | {goal}')
 
 
@@ -146,7 +159,7 @@ def draw(path, peers, results):
     names = [n for n in peers if n not in ('comap', 'pmemobj')]
     table = 'row ' + ' '.join(['comap', *names]) + '\n'
     for row, by_peer in results.items():
-        if row in LESS_IS_BETTER or 'comap' not in by_peer:
+        if row in LESS_IS_BETTER | ONCE or 'comap' not in by_peer:
             continue
         comap = statistics.median(by_peer['comap'][0])
         shares = [statistics.median(by_peer[n][0]) / comap if n in by_peer else 0 for n in names]

@@ -43,7 +43,8 @@ struct comap_heap *cm_table_at(unsigned index); /* NULL: no open heap there */
 struct cm_seat {
 	uint64_t idle;    /* the heap's serial while the thread has a slot and is in no call; else 0 */
 	const char *low;  /* address of the first segment */
-	uint64_t span;    /* 16-byte steps from there to the limit, as it was */
+	uint64_t room;    /* bytes from there to the limit, as it was */
+	uint64_t steps;   /* the same, by 16 bytes */
 	const cm_byte *units;               /* of these addresses */
 	struct cm_magazines_shm *magazines; /* of the slot */
 	cm_word *rings;

@@ -78,7 +78,8 @@ static void release(struct comap_heap *heap, uint64_t off, cm_word *src)
  * (idle is 0), and when the magazine is empty, full, or closed.
  */
 
-static void *long_malloc(comap_heap *heap, size_t size)
+/* Out of line, or the short way gets its stack frame. */
+__attribute__((noinline)) static void *long_malloc(comap_heap *heap, size_t size)
 {
 	bool is_zeroed;
 
@@ -96,23 +97,26 @@ void *comap_heap_malloc(comap_heap *heap, size_t size)
 	struct cm_seat *seat = cm_seats[heap->index];
 	uint64_t serial = cm_read(&heap->serial), off;
 	struct cm_magazine_shm *m;
-	uint32_t head, tail;
-	unsigned mark;
+	uint32_t head;
+	size_t mark;
 
-	if (CM_RARELY(!seat || size - 1 >= CM_SMALL_MOST || seat->idle != serial))
+	if (CM_EXPECT(size <= CM_TINY_MOST))
+		mark = cm_tiny_marks[(size + 15) / 16];
+	else if (size <= CM_SMALL_MOST)
+		mark = cm_mark_of(cm_class_of(size));
+	else
+		return long_malloc(heap, size);
+	if (CM_RARELY(!seat || seat->idle != serial))
 		return long_malloc(heap, size);
 	seat->idle = 0; /* to a signal handler the thread is in a call */
 	cm_order();
-	mark = cm_mark_of(cm_class_of(size));
 	m = &seat->magazines->magazine[mark];
 	head = cm_read(cm_lower_half(&m->ends));
-	tail = cm_read(cm_upper_half(&m->ends));
-	/* none in it, and perhaps no ring; or what a neighbour scribbled on */
-	if (CM_RARELY(head - tail - 1 >= CM_RING))
-		goto longer;
-	off = cm_read(&seat->rings[mark * CM_RING + (head - 1) % CM_RING]);
-	if (CM_RARELY(steps_of(off - heap->seg.data_off) >= seat->span))
-		goto longer;
+	if (CM_RARELY(head == cm_read(cm_upper_half(&m->ends))))
+		goto longer; /* none in it, and perhaps no ring */
+	off = cm_read(&(seat->rings + mark * CM_RING)[(head - 1) % CM_RING]);
+	if (CM_RARELY(off - heap->seg.data_off >= seat->room))
+		goto longer; /* what a neighbour scribbled on */
 	cm_order();
 	/* death after: the block is the caller's, who is dead */
 	cm_write(cm_lower_half(&m->ends), head - 1);
@@ -130,14 +134,14 @@ static bool short_free(struct comap_heap *heap, const void *ptr)
 	struct cm_seat *seat = cm_seats[heap->index];
 	uint64_t serial = cm_read(&heap->serial), diff, off;
 	struct cm_magazine_shm *m;
-	uint32_t head, tail;
+	uint32_t head;
 	cm_word *ring;
-	unsigned mark;
+	size_t mark;
 
 	if (CM_CHECK_LEVEL >= 1 || CM_RARELY(!seat || seat->idle != serial))
 		return false;
 	diff = (uintptr_t)ptr - (uintptr_t)seat->low;
-	if (CM_RARELY(steps_of(diff) >= seat->span))
+	if (CM_RARELY(steps_of(diff) >= seat->steps))
 		return false;
 	seat->idle = 0;
 	cm_order();
@@ -145,9 +149,9 @@ static bool short_free(struct comap_heap *heap, const void *ptr)
 	m = &seat->magazines->magazine[mark];
 	ring = &seat->rings[mark * CM_RING];
 	head = cm_read(cm_lower_half(&m->ends));
-	tail = cm_read(cm_upper_half(&m->ends));
 	off = diff + heap->seg.data_off;
-	if (CM_RARELY(head - tail >= cm_read(&m->cap) || cm_read(&ring[(head - 1) % CM_RING]) == off)) {
+	/* full, or closed; or freed just before */
+	if (CM_RARELY(head == cm_read(&m->full) || cm_read(&ring[(head - 1) % CM_RING]) == off)) {
 		seat->idle = serial;
 		return false;
 	}

@@ -239,7 +239,8 @@ void cm_seat_leave(struct comap_heap *heap, struct cm_seat *seat)
 		seat->is_common = false;
 	}
 	/* not below: a neighbour may have scribbled on the limit */
-	seat->span = (cm_max(cm_seg_limit(&heap->seg), heap->seg.data_off) - heap->seg.data_off) >> 4;
+	seat->room = cm_max(cm_seg_limit(&heap->seg), heap->seg.data_off) - heap->seg.data_off;
+	seat->steps = seat->room >> 4;
 	cm_order();
 	seat->is_busy = false;
 	cm_order();

@@ -73,7 +73,8 @@ struct cm_slot_shm {
 
 struct cm_magazine_shm {
 	cm_word ends; /* head | tail << 32 */
-	cm_word cap;  /* most blocks it holds; 0: the class works on the maps */
+	cm_half cap;  /* most blocks it holds; 0: the class works on the maps, and all is 0 */
+	cm_half full; /* tail + cap, for its thread alone: head there, it is full */
 };
 
 struct cm_magazines_shm {

@@ -15,6 +15,7 @@
 #define CM_LOG_H
 
 #include "base/base.h"
+#include "base/check.h"
 #include "life/life.h"
 
 /* One line of the lock table: a lock, and words that it guards. */
@@ -54,7 +55,14 @@ struct cm_tx {
 /* Takes `lock` however long it takes (its holders need microseconds) and first
  * finishes what its dead owners committed. */
 void cm_tx_begin(struct cm_log *log, const struct cm_self *self, uint32_t lock, struct cm_tx *tx);
-void cm_tx_put(struct cm_tx *tx, cm_word *at, uint64_t value);
+static inline void cm_tx_put(struct cm_tx *tx, cm_word *at, uint64_t value)
+{
+	struct cm_redo_pair_shm *pair = &tx->redo->pair[tx->n++];
+
+	CM_INVARIANT(tx->n <= CM_REDO_PAIRS);
+	cm_write(&pair->at, (uint64_t)((char *)at - tx->log->life->backing->base));
+	cm_write(&pair->value, value);
+}
 /* What the word will be: as staged last with cm_tx_put, or as it is. */
 uint64_t cm_tx_get(const struct cm_tx *tx, cm_word *at);
 void cm_tx_fill(struct cm_tx *tx, cm_word *at, uint64_t count, uint64_t value);

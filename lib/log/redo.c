@@ -140,15 +140,6 @@ void cm_tx_begin(struct cm_log *log, const struct cm_self *self, uint32_t lock, 
 	cm_order();
 }
 
-void cm_tx_put(struct cm_tx *tx, cm_word *at, uint64_t value)
-{
-	struct cm_redo_pair_shm *pair = &tx->redo->pair[tx->n++];
-
-	CM_INVARIANT(tx->n <= CM_REDO_PAIRS);
-	cm_write(&pair->at, offset_of(tx->log, at));
-	cm_write(&pair->value, value);
-}
-
 uint64_t cm_tx_get(const struct cm_tx *tx, cm_word *at)
 {
 	uint64_t off = offset_of(tx->log, at);

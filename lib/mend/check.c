@@ -109,16 +109,12 @@ static bool is_free(struct cm_slot_shm *slot)
 	return cm_load_acquire(&slot->state) == CM_SLOT_FREE;
 }
 
-static bool has_ends(uint64_t ends)
-{
-	return cm_ends_head(ends) != cm_ends_tail(ends);
-}
-
 static bool has_magazines(struct cm_slot_shm *slot)
 {
 	for (unsigned mark = 0; mark < CM_MAGAZINES; mark++)
 		if (cm_load_acquire(&cm_magazines(slot)->magazine[mark].cap) ||
-		    has_ends(cm_read(&cm_magazines(slot)->magazine[mark].ends)))
+		    cm_read(&cm_magazines(slot)->magazine[mark].full) ||
+		    cm_read(&cm_magazines(slot)->magazine[mark].ends))
 			return true;
 	return false;
 }

@@ -104,7 +104,7 @@ static bool has_sound_magazines(struct cm_seg *seg, struct cm_slot_shm *slot, ui
 		cap = cm_read(&all->magazine[mark].cap);
 		ends = cm_read(&all->magazine[mark].ends);
 		n = (uint32_t)ends - (uint32_t)(ends >> 32);
-		if (cap == 0 && n == 0)
+		if (cap == 0 && ends == 0 && cm_read(&all->magazine[mark].full) == 0)
 			continue;
 		if (cap == 0)
 			return false;

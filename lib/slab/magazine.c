@@ -21,10 +21,12 @@
 #include <errno.h>
 #include "slab/stage.h"
 
+enum way { REFILLS, FLUSHES };
+
 #define HEAT_TO_OPEN 16u
 #define HEAT_TO_GROW 4u
 #define CAP_AT_FIRST 8u
-#define CLASS_BYTES_MOST (32 * CM_KIB) /* one magazine holds */
+#define CLASS_BYTES_MOST (64 * CM_KIB) /* one magazine holds */
 #define HEAP_BYTES_MOST (16 * CM_MIB)  /* all threads' magazines hold, or */
 #define SLOT_BYTES_LEAST (32 * CM_KIB) /* each of them this much */
 #define SLOT_BYTES_MOST (1 * CM_MIB)
@@ -58,11 +60,18 @@ static int commit_ring(struct cm_seg *seg, const struct cm_self *self, unsigned 
 	return err;
 }
 
+/* After tail or cap changed.  To the short way of free (heap/malloc.c) the magazine has room until
+ * head is there. */
+static void set_full(struct cm_magazine_shm *m)
+{
+	cm_write(&m->full, cm_ends_tail(cm_read(&m->ends)) + cm_read(&m->cap));
+}
+
 /* The class was busy: begin its magazine, or let it hold more. */
 static void warm(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, unsigned cls)
 {
 	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
-	uint32_t cap = (uint32_t)cm_read(&m->cap), most = cap_most(cls), size = cm_classes[cls].size;
+	uint32_t cap = cm_read(&m->cap), most = cap_most(cls), size = cm_classes[cls].size;
 	uint32_t want = cap ? cap * 2 : CAP_AT_FIRST;
 
 	if (cache->is_lean || ++cache->heat[cls] < (cap ? HEAT_TO_GROW : HEAT_TO_OPEN))
@@ -75,20 +84,32 @@ static void warm(struct cm_seg *seg, const struct cm_self *self, struct cm_cache
 		return;
 	cache->bytes += (want - cap) * size;
 	cm_write(&m->cap, want);
+	/* death between: cap says that there is something to close */
+	cm_order();
+	set_full(m);
 }
 
-/* Take half a magazine from the maps; the caller gets the first. */
-static int refill(struct cm_seg *seg, const struct cm_self *self, unsigned cls, cm_word *dst,
-		  uint64_t *ret_off)
+/* How many to take or give at once.  Half a magazine, so that the other way is as far; nearly all
+ * of it for who has gone the same way thrice. */
+static uint32_t batch_of(struct cm_cache *cache, unsigned cls, enum way way, uint32_t cap)
+{
+	uint8_t *run = &cache->run[cls];
+
+	*run = *run % 2 == (unsigned)way ? (uint8_t)cm_min(*run + 2, 4 + way) : (uint8_t)way;
+	return *run / 2 >= 2 ? cap - cap / 8 : cap / 2 + 1;
+}
+
+/* Take blocks from the maps; the caller gets the first. */
+static int refill(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, unsigned cls,
+		  cm_word *dst, uint64_t *ret_off)
 {
 	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
-	uint32_t want = (uint32_t)cm_read(&m->cap) / 2 + 1, n, head, tail;
+	uint32_t want = batch_of(cache, cls, REFILLS, cm_read(&m->cap)), n, head, tail;
 	cm_word *ring = cm_ring(self->slot, cm_mark_of(cls));
 	uint64_t offs[CM_BATCH_MOST], ends;
 	struct cm_tx tx;
 	int err;
 
-	want = want < CM_BATCH_MOST ? want : CM_BATCH_MOST;
 	do {
 		cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
 		err = cm_stage_take(seg, &tx, cls, want, offs, &n);
@@ -134,6 +155,17 @@ static void give_empties(struct cm_seg *seg, const struct cm_self *self, unsigne
 	}
 }
 
+/* The oldest of a magazine, grouped: n, or as many as fit one record. */
+static uint32_t read_oldest(cm_word *ring, unsigned cls, uint64_t ends, uint32_t n, uint64_t *offs)
+{
+	for (;; n = CM_BATCH_SCATTERED) {
+		for (uint32_t i = 0; i < n; i++)
+			offs[i] = cm_read(&ring[(cm_ends_tail(ends) + i) % CM_RING]);
+		if (cm_stage_fits(cls, offs, n))
+			return n;
+	}
+}
+
 /* The oldest n of a magazine, ours or a dead one's, go back to the maps.  How many did. */
 static uint32_t flush(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot,
 		      unsigned cls, uint32_t n, struct cm_misfreed *misfreed)
@@ -149,10 +181,7 @@ static uint32_t flush(struct cm_seg *seg, const struct cm_self *self, struct cm_
 	/* under the lock: the record of a dead reaper may just have changed it */
 	ends = cm_read(&m->ends);
 	count = cm_ends_count(ends);
-	n = n < count ? n : count;
-	n = n < CM_BATCH_MOST ? n : CM_BATCH_MOST;
-	for (uint32_t i = 0; i < n; i++)
-		offs[i] = cm_read(&ring[(cm_ends_tail(ends) + i) % CM_RING]);
+	n = read_oldest(ring, cls, ends, n < count ? n : count, offs);
 	if (n && cm_stage_give(seg, &tx, cls, offs, n, &given) < 0) {
 		/* the tables are damaged: the blocks are lost, and no more */
 		cm_add(&seg->super->damages, 1);
@@ -198,7 +227,7 @@ int cm_cache_alloc(struct cm_seg *seg, const struct cm_self *self, struct cm_cac
 	ends = cm_read(&m->ends);
 	if (cm_ends_count(ends) == 0) {
 		warm(seg, self, cache, cls);
-		return refill(seg, self, cls, dst, ret_off);
+		return refill(seg, self, cache, cls, dst, ret_off);
 	}
 	head = cm_ends_head(ends) - 1;
 	*ret_off = cm_read(&cm_ring(self->slot, cm_mark_of(cls))[head % CM_RING]);
@@ -232,7 +261,7 @@ int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 {
 	unsigned cls = block->cls, mark = cm_mark_of(cls);
 	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[mark];
-	uint32_t cap = (uint32_t)cm_read(&m->cap), head;
+	uint32_t cap = cm_read(&m->cap), head;
 	uint64_t ends = cm_read(&m->ends);
 
 	if (cap == 0) {
@@ -243,7 +272,8 @@ int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 		return -EALREADY;
 	if (cm_ends_count(ends) >= cap) {
 		warm(seg, self, cache, cls);
-		flush(seg, self, self->slot, cls, cap / 2 + 1, misfreed);
+		flush(seg, self, self->slot, cls, batch_of(cache, cls, FLUSHES, cap), misfreed);
+		set_full(m);
 		ends = cm_read(&m->ends);
 	}
 	head = cm_ends_head(ends);
@@ -276,7 +306,9 @@ void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_sl
 	for (unsigned cls = 0; cls < CM_CLASSES; cls++) {
 		if (cm_read(&m[cm_mark_of(cls)].cap) == 0)
 			continue;
+		cm_write(&m[cm_mark_of(cls)].full, 0);
 		cm_write(&m[cm_mark_of(cls)].ends, 0); /* whatever a neighbour made of it */
+		/* cap last: as long as it is there, somebody does this again */
 		cm_order();
 		cm_write(&m[cm_mark_of(cls)].cap, 0);
 	}

@@ -29,8 +29,8 @@ static inline unsigned cm_class_of(uint64_t size)
 {
 	unsigned top;
 
-	if (size <= 128)
-		return (unsigned)((size + 15) / 16) - 1;
+	if (CM_EXPECT(size <= 128))
+		return (unsigned)(size - 1) / 16;
 	top = cm_highest(size - 1);
 	return 8 + (top - 7) * 8 + (unsigned)((size - 1) >> (top - 3) & 7);
 }
@@ -137,6 +137,7 @@ static inline uint32_t cm_ends_count(uint64_t ends)
 /* What a thread knows of its magazines; private to it. */
 struct cm_cache {
 	uint8_t heat[CM_CLASSES]; /* slow paths of late */
+	uint8_t run[CM_CLASSES];  /* the way of the last one | how often in a row before << 1 */
 	uint32_t bytes;           /* what all magazines hold when they are full */
 	bool is_lean;             /* no magazine is to be opened */
 };
@@ -156,6 +157,10 @@ int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
  * reap; afterwards they are closed. */
 void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot,
 		    struct cm_misfreed *misfreed);
+
+/* The mark for a size of up to CM_TINY_MOST bytes, by 16-byte steps; 0 bytes: CM_UNIT_NONE. */
+#define CM_TINY_MOST 1024u
+extern const uint8_t cm_tiny_marks[CM_TINY_MOST / 16 + 1];
 
 /* ---- cached.c: who has what in advance ------------------------------------------ */
 

@@ -5,13 +5,15 @@
  * the front; giving links those that were full, at the front.  A word may be
  * staged more than once in a record, so links are read through it (cm_tx_get);
  * all other words are written once a slab, and a slab is met once: what is given
- * is sorted by offset first.
+ * is grouped by slab first.
  *
  * What a neighbour may have scribbled over is compared before it is used: unit
  * numbers with the limit, words of `open` with the map.
  */
 #include <errno.h>
 #include "slab/stage.h"
+
+#define CALLERS_PAIRS 4u /* the ends of a magazine, a cell, a hold */
 
 static uint32_t next_of(uint64_t link)
 {
@@ -113,7 +115,8 @@ int cm_stage_take(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint32_t w
 	uint64_t unit;
 	int err = 0;
 
-	while (err == 0 && n < want) {
+	/* a block is a word of a map at most, a slab four more; and the caller stages a few */
+	while (err == 0 && n < want && CM_REDO_PAIRS - tx->n >= want - n + 4 + CALLERS_PAIRS) {
 		unit = cm_tx_get(tx, cm_bin_list(seg, cls));
 		if (unit == 0)
 			break;
@@ -126,17 +129,30 @@ int cm_stage_take(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint32_t w
 	return err == 0 && n == 0 ? -ENOENT : err;
 }
 
-/* The blocks at offs are few, and mostly in order. */
-static void sort(uint64_t *offs, uint32_t n)
+static uint64_t slab_of(unsigned cls, uint64_t off)
 {
-	for (uint32_t i = 1; i < n; i++) {
-		uint64_t off = offs[i];
-		uint32_t at = i;
+	return off >> CM_UNIT_SHIFT & ~(cm_classes[cls].units - 1ull);
+}
 
-		for (; at > 0 && offs[at - 1] > off; at--)
-			offs[at] = offs[at - 1];
-		offs[at] = off;
+bool cm_stage_fits(unsigned cls, uint64_t *offs, uint32_t n)
+{
+	uint32_t slabs = 0;
+
+	for (uint32_t at = 0; at < n; slabs++) {
+		uint64_t slab = slab_of(cls, offs[at++]);
+
+		for (uint32_t i = at; i < n; i++) {
+			uint64_t off = offs[i];
+
+			if (slab_of(cls, off) == slab) {
+				offs[i] = offs[at];
+				offs[at++] = off;
+			}
+		}
 	}
+	/* a block is a word of a map at most; a slab is two more and a place in the list; one of
+	 * them ends */
+	return n + slabs * 5 + 4 + CALLERS_PAIRS <= CM_REDO_PAIRS;
 }
 
 static void note_bad(struct cm_given *given, uint64_t off)
@@ -156,36 +172,29 @@ struct share {
 static void set_bits(struct cm_tx *tx, struct cm_desc_shm *desc, unsigned cls, const uint64_t *offs,
 		     uint32_t n, struct share *share, struct cm_given *given)
 {
-	const struct cm_class *c = &cm_classes[cls];
-	uint64_t start = share->unit << CM_UNIT_SHIFT, map = cm_read(&desc->map[0]), diff;
-	uint32_t index, w = 0;
-	bool is_changed = false;
+	uint64_t start = share->unit << CM_UNIT_SHIFT, size = cm_classes[cls].size, map[64], bit;
+	uint32_t index, w;
 
-	for (; share->n < n && offs[share->n] - start < c->units * CM_UNIT; share->n++) {
-		diff = offs[share->n] - start;
-		index = cm_class_index(cls, diff);
-		if (index >= c->blocks || index * (uint64_t)c->size != diff) {
+	for (; share->n < n && slab_of(cls, offs[share->n]) == share->unit; share->n++) {
+		index = cm_class_index(cls, offs[share->n] - start);
+		if (index >= cm_classes[cls].blocks || start + index * size != offs[share->n]) {
 			note_bad(given, offs[share->n]);
 			continue;
 		}
-		if (index / 64 != w) {
-			if (is_changed)
-				cm_tx_put(tx, &desc->map[w], map);
-			w = index / 64;
-			map = cm_read(&desc->map[w]);
-			is_changed = false;
-		}
-		if (map >> index % 64 & 1) {
-			note_bad(given, offs[share->n]);
-			continue;
-		}
-		map |= 1ull << index % 64;
+		w = index / 64;
+		bit = 1ull << index % 64;
+		if (!(share->open >> w & 1))
+			map[w] = cm_read(&desc->map[w]);
 		share->open |= 1ull << w;
+		if (map[w] & bit) {
+			note_bad(given, offs[share->n]);
+			continue;
+		}
+		map[w] |= bit;
 		share->count++;
-		is_changed = true;
 	}
-	if (is_changed)
-		cm_tx_put(tx, &desc->map[w], map);
+	for (uint64_t left = share->open; left && share->count; left &= left - 1)
+		cm_tx_put(tx, &desc->map[cm_lowest(left)], map[cm_lowest(left)]);
 }
 
 /* Stage: the slab gets its share, and a place in the list, or its end. */
@@ -219,17 +228,15 @@ static int give_to(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, const uin
 	return cm_stage_end(seg, tx, cls, share->unit);
 }
 
-int cm_stage_give(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t *offs, uint32_t n,
+int cm_stage_give(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, const uint64_t *offs, uint32_t n,
 		  struct cm_given *given)
 {
 	int err = 0;
 
 	given->n = given->nbad = given->nempty = 0;
 	given->has_hold = false;
-	if (n > 1)
-		sort(offs, n);
 	for (uint32_t i = 0; i < n && err == 0;) {
-		struct share share = { .unit = offs[i] >> CM_UNIT_SHIFT & ~(cm_classes[cls].units - 1ull) };
+		struct share share = { .unit = slab_of(cls, offs[i]) };
 
 		if (cm_slab_begins(seg, cls, share.unit)) {
 			err = give_to(seg, tx, cls, offs + i, n - i, &share, given);

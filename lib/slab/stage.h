@@ -7,8 +7,10 @@
 
 #include "slab/slab.h"
 
-/* A batch fits one transaction however scattered it is: six words a block, and a few. */
-#define CM_BATCH_MOST 28u
+/* So many blocks fit one transaction however they are scattered: five words for each slab, and a
+ * few; more do, when they lie together. */
+#define CM_BATCH_SCATTERED 28u
+#define CM_BATCH_MOST CM_RING
 
 /* Stage: up to `want` blocks are ours; their offsets, lowest first within a slab, how many in
  * *ret_n.  -ENOENT: the list is empty; -EUCLEAN. */
@@ -23,8 +25,10 @@ struct cm_given {
 	uint32_t nbad;       /* those that were no block of the class in use */
 	uint64_t bad[CM_BATCH_MOST];
 };
-/* Stage: these n blocks are free.  Sorts offs. */
-int cm_stage_give(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t *offs, uint32_t n,
+/* Group n offsets by slab; true: giving them back fits one transaction. */
+bool cm_stage_fits(unsigned cls, uint64_t *offs, uint32_t n);
+/* Stage: these n blocks are free.  They are grouped, and fit. */
+int cm_stage_give(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, const uint64_t *offs, uint32_t n,
 		  struct cm_given *ret_given);
 
 int cm_stage_link(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_t unit);

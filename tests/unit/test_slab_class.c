@@ -14,6 +14,14 @@ static void class_of_is_the_smallest_that_fits(void **state)
 	assert_int_equal(want, CM_CLASSES - 1);
 }
 
+static void tiny_sizes_are_marked_by_a_table(void **state)
+{
+	(void)state;
+	assert_int_equal(cm_tiny_marks[0], CM_UNIT_NONE);
+	for (uint64_t size = 1; size <= CM_TINY_MOST; size++)
+		assert_int_equal(cm_tiny_marks[(size + 15) / 16], cm_mark_of(cm_class_of(size)));
+}
+
 static void sizes_ascend_in_sixteens_from_16_to_64_kib(void **state)
 {
 	(void)state;
@@ -106,6 +114,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		KIN_TEST(class_of_is_the_smallest_that_fits),
+		KIN_TEST(tiny_sizes_are_marked_by_a_table),
 		KIN_TEST(sizes_ascend_in_sixteens_from_16_to_64_kib),
 		KIN_TEST(waste_is_at_most_an_eighth_above_128_bytes),
 		KIN_TEST(reciprocal_finds_the_block_of_every_byte_of_a_slab),
