@@ -233,6 +233,13 @@ COMAP_API int comap_heap_trim(comap_heap *heap);
  * 0, -EROFS or -EDEADLK. */
 COMAP_API int comap_heap_set_quota(comap_heap *heap, uint64_t quota);
 
+/* Set the period of decay in milliseconds, for everybody; a new heap has 10000, 0 is none.
+ * Free storage that nobody wanted during a whole period goes back to the system, as far as
+ * dirty_max left it; and a thread gives back blocks it took in advance of a size it did not
+ * allocate or free during one.  Both happen inside other calls that take a lock, now and then:
+ * a heap that nobody uses stays as it is.  Returns 0, -EROFS or -EDEADLK. */
+COMAP_API int comap_heap_set_decay(comap_heap *heap, uint32_t ms);
+
 /* ---- seeing what is there ----------------------------------------------- */
 
 #define COMAP_CLASSES 80 /* size classes up to 64 KiB */

@@ -449,6 +449,18 @@ int comap_heap_set_quota(comap_heap *heap, uint64_t quota)
 	return 0;
 }
 
+int comap_heap_set_decay(comap_heap *heap, uint32_t ms)
+{
+	int err = 0;
+	struct cm_seat *seat = cm_seat_enter(heap, &err);
+
+	if (!seat)
+		return err;
+	cm_write(&heap->seg.super->decay_ms, ms);
+	cm_seat_leave(heap, seat);
+	return 0;
+}
+
 int comap_heap_reap(comap_heap *heap)
 {
 	int err = 0;

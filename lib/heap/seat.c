@@ -220,14 +220,21 @@ struct cm_seat *cm_seat_enter_own(struct comap_heap *heap, int *ret_err)
 	return seat;
 }
 
-/* Now and then look whether a neighbour died: one line of one slot. */
+/* Now and then look whether a neighbour died, one line of one slot, and let go what is idle. */
 static void look_around(struct comap_heap *heap, struct cm_seat *seat)
 {
 	uint32_t n = cm_life_nused(&heap->seg.life);
+	struct cm_misfreed misfreed;
 
 	seat->next_look = seat->next_look + 1 < n ? seat->next_look + 1 : CM_SLOT_COMMON + 1;
 	if (seat->next_look < n)
 		(void)cm_reap_slot(&heap->seg, &seat->self, seat->next_look, 0);
+	if (!seat->is_common) {
+		misfreed.n = 0;
+		cm_cache_decay(&heap->seg, &seat->self, &seat->cache, &misfreed);
+		cm_add(&heap->seg.super->misuses, misfreed.n);
+	}
+	cm_decay(&heap->seg, &seat->self);
 }
 
 void cm_seat_leave(struct comap_heap *heap, struct cm_seat *seat)

@@ -17,6 +17,11 @@ uint64_t cm_os_now_ns(void)
 	return read_clock(CLOCK_MONOTONIC);
 }
 
+uint64_t cm_os_coarse_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC_COARSE);
+}
+
 uint64_t cm_os_wall_ns(void)
 {
 	return read_clock(CLOCK_REALTIME);

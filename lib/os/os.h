@@ -94,6 +94,7 @@ int cm_os_lock_exclusive(int fd, uint64_t byte);
 void cm_os_futex_wait(cm_half *word, uint32_t expected, uint64_t timeout_ns);
 void cm_os_futex_wake(cm_half *word, int n);
 uint64_t cm_os_now_ns(void);      /* monotonic */
+uint64_t cm_os_coarse_ns(void);   /* the same, as of the last tick: a few ns to read */
 uint64_t cm_os_wall_ns(void);     /* since the epoch */
 void cm_os_sleep_ns(uint64_t ns); /* at most */
 

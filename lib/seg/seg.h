@@ -163,6 +163,16 @@ int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep);
 /* The same, if there are more than the heap's dirty_max. */
 void cm_purge_excess(struct cm_seg *seg, const struct cm_self *self);
 
+/* ---- decay.c: storage that nobody wants ------------------------------------------- */
+
+#define CM_DECAY_MS 10000u /* unless somebody says otherwise */
+/* There are about to be so many dirty units.  Under the span lock. */
+void cm_decay_note(struct cm_seg *seg, uint64_t dirty);
+/* Has a period passed since *then?  If so, that is now. */
+bool cm_decay_is_due(const struct cm_seg *seg, uint64_t *then);
+/* At the end of a period, punch what nobody wanted. */
+void cm_decay(struct cm_seg *seg, const struct cm_self *self);
+
 /* ---- hold.c: the slot's record of what is in transit -------------------------------- */
 
 static inline uint64_t cm_hold_at(unsigned kind, uint64_t segment)

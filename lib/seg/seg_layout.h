@@ -66,7 +66,9 @@ struct cm_super_shm {
 	cm_word dirty_max; /* units */
 	cm_word life_abi;  /* cm_robust_abi() of those attached */
 	cm_word home;      /* a number for the file whose storage we know: settle.c */
-	cm_word reserved0[3];
+	cm_word decay_ms;   /* a period of decay; 0: none */
+	cm_word decayed_ns; /* when the last one ended, by the monotonic clock */
+	cm_word dirty_low;  /* units: fewest dirty ones since */
 	/* line 5: the slot directory */
 	cm_word nused;
 	cm_word cursor;

@@ -94,6 +94,7 @@ static void stage_words(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, 
 	cm_tx_put(tx, &seg->segments[segment], cm_seg_entry(CM_SEG_SPLIT, cm_longest_run(free), 0));
 	cm_tx_put(tx, used, cm_read(used) + (uint64_t)used_by);
 	cm_tx_put(tx, dirty, cm_read(dirty) + (uint64_t)dirty_by);
+	cm_decay_note(seg, cm_read(dirty) + (uint64_t)dirty_by);
 }
 
 /* Stage: the units of mask are ours.  -ENOMEM: the quota forbids. */

@@ -241,6 +241,7 @@ int cm_super_create(struct cm_seg *seg, const struct cm_super_opts *opts)
 	cm_write(&super->quota, opts->quota_units);
 	cm_write(&super->dirty_max, opts->dirty_max_units);
 	cm_write(&super->life_abi, cm_robust_abi());
+	cm_write(&super->decay_ms, CM_DECAY_MS);
 	cm_write(&super->home, cm_os_file_home(seg->backing.fd));
 	cm_write(cm_span_word(seg, CM_SPAN_HINT), g.data_off >> CM_SEGMENT_SHIFT);
 	err = cm_life_commit(&seg->life, CM_SLOT_COMMON);

@@ -63,6 +63,7 @@ static void stage_sums(struct cm_seg *seg, struct cm_tx *tx, int64_t used_by, in
 
 	cm_tx_put(tx, used, cm_read(used) + (uint64_t)used_by);
 	cm_tx_put(tx, dirty, cm_read(dirty) + (uint64_t)dirty_by);
+	cm_decay_note(seg, cm_read(dirty) + (uint64_t)dirty_by);
 }
 
 static bool quota_allows(const struct cm_seg *seg, int64_t by)

@@ -291,6 +291,16 @@ int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 	return 0;
 }
 
+/* Nothing is in it. */
+static void close_magazine(struct cm_magazine_shm *m)
+{
+	cm_write(&m->full, 0);
+	cm_write(&m->ends, 0); /* whatever a neighbour made of it */
+	/* cap last: as long as it is there, somebody does this again */
+	cm_order();
+	cm_write(&m->cap, 0);
+}
+
 void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot,
 		    struct cm_misfreed *misfreed)
 {
@@ -303,13 +313,29 @@ void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_sl
 		       flush(seg, self, slot, cls, CM_RING, misfreed) > 0)
 			;
 	/* death before: they are flushed again; they are empty */
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
+		if (cm_read(&m[cm_mark_of(cls)].cap))
+			close_magazine(&m[cm_mark_of(cls)]);
+}
+
+void cm_cache_decay(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache,
+		    struct cm_misfreed *misfreed)
+{
+	struct cm_magazine_shm *m;
+	uint64_t ends;
+
+	if (!cm_decay_is_due(seg, &cache->decayed_ns))
+		return;
 	for (unsigned cls = 0; cls < CM_CLASSES; cls++) {
-		if (cm_read(&m[cm_mark_of(cls)].cap) == 0)
-			continue;
-		cm_write(&m[cm_mark_of(cls)].full, 0);
-		cm_write(&m[cm_mark_of(cls)].ends, 0); /* whatever a neighbour made of it */
-		/* cap last: as long as it is there, somebody does this again */
-		cm_order();
-		cm_write(&m[cm_mark_of(cls)].cap, 0);
+		m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
+		ends = cm_read(&m->ends);
+		if (cm_read(&m->cap) && ends == cache->ends[cls]) {
+			while (flush(seg, self, self->slot, cls, CM_RING, misfreed) > 0)
+				;
+			cache->bytes -= cm_read(&m->cap) * cm_classes[cls].size;
+			close_magazine(m);
+			ends = 0;
+		}
+		cache->ends[cls] = ends;
 	}
 }

@@ -139,6 +139,8 @@ struct cm_cache {
 	uint8_t heat[CM_CLASSES]; /* slow paths of late */
 	uint8_t run[CM_CLASSES];  /* the way of the last one | how often in a row before << 1 */
 	uint32_t bytes;           /* what all magazines hold when they are full */
+	uint64_t decayed_ns;      /* when we looked for idle ones */
+	uint64_t ends[CM_CLASSES]; /* and what they were */
 	bool is_lean;             /* no magazine is to be opened */
 };
 
@@ -161,6 +163,10 @@ void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_sl
 /* The mark for a size of up to CM_TINY_MOST bytes, by 16-byte steps; 0 bytes: CM_UNIT_NONE. */
 #define CM_TINY_MOST 1024u
 extern const uint8_t cm_tiny_marks[CM_TINY_MOST / 16 + 1];
+
+/* At the end of a period of decay, close our magazines that nobody used during it. */
+void cm_cache_decay(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache,
+		    struct cm_misfreed *misfreed);
 
 /* ---- cached.c: who has what in advance ------------------------------------------ */
 

@@ -384,6 +384,48 @@ static void two_hot_classes(struct world *w)
 	put(w, block(w, 3));
 }
 
+/* Idle magazines and unwanted storage, a period is nearly over. */
+static void decaying(struct world *w)
+{
+	if (comap_heap_set_decay(w->heap, 1) < 0)
+		abort();
+	two_hot_classes(w);
+	for (unsigned i = 0; i < 3; i++)
+		comap_heap_free(w->heap, comap_heap_malloc(w->heap, 200000));
+	usleep(10000);
+	for (unsigned i = 0; i < 64; i++)
+		(void)comap_heap_set_quota(w->heap, 0);
+	usleep(10000);
+}
+
+static void step_decay(struct world *w)
+{
+	for (unsigned i = 0; i < 64; i++)
+		(void)comap_heap_set_quota(w->heap, 0);
+}
+
+/* The same way thrice: the next batches are long. */
+static void long_refills(struct world *w)
+{
+	stock(w, 300, HOT);
+}
+
+static void step_long_refill(struct world *w)
+{
+	stock(w, 70, HOT);
+}
+
+static void long_flushes(struct world *w)
+{
+	stock(w, 400, HOT);
+	drop(w, 250);
+}
+
+static void step_long_flush(struct world *w)
+{
+	drop(w, 70);
+}
+
 /* ---- roots --------------------------------------------------------------------------- */
 
 /* What "it" may refer to: note[0] before the call, note[1] after; 1: it is not there. */
@@ -681,6 +723,17 @@ const struct scenario scenarios[] = {
 	  .is_hot = true },
 	{ .name = "flush", .prepare = hot_class, .step = step_flush, .may_leak = 1, .is_hot = true },
 	{ .name = "flush_big", .prepare = hot_big, .step = step_flush_big, .may_leak = 1, .is_hot = true },
+	{ .name = "refill_long",
+	  .prepare = long_refills,
+	  .step = step_long_refill,
+	  .may_leak = 1,
+	  .is_hot = true },
+	{ .name = "flush_long",
+	  .prepare = long_flushes,
+	  .step = step_long_flush,
+	  .may_leak = 1,
+	  .is_hot = true },
+	{ .name = "decay", .prepare = decaying, .step = step_decay, .is_hot = true },
 	{ .name = "hot_malloc_to", .prepare = hot_cells, .step = step_malloc_to, .is_hot = true },
 	{ .name = "hot_free_from", .prepare = hot_full_cells, .step = step_free_from, .is_hot = true },
 	{ .name = "hot_trim", .prepare = two_hot_classes, .step = step_trim, .is_hot = true },

@@ -324,6 +324,9 @@ static void look_and_tidy(struct hands *hands)
 	case 8:
 		expect(hands, "set_quota", comap_heap_set_quota(heap, roll(&hands->dice, 2) * 900 * MIB));
 		break;
+	case 9:
+		expect(hands, "set_decay", comap_heap_set_decay(heap, (uint32_t)roll(&hands->dice, 30)));
+		break;
 	default:
 		expect(hands, "reap", comap_heap_reap(heap));
 	}

@@ -76,6 +76,7 @@ static void a_reader_changes_nothing(void **state)
 	assert_int_equal(comap_heap_reap(e.reader), -EROFS);
 	assert_int_equal(comap_heap_trim(e.reader), -EROFS);
 	assert_int_equal(comap_heap_set_quota(e.reader, 1), -EROFS);
+	assert_int_equal(comap_heap_set_decay(e.reader, 1), -EROFS);
 	assert_int_equal(comap_root_once(e.reader, "nope", NULL, NULL, 0, &ref), -ENOENT);
 	comap_heap_free(e.writer, mutex);
 	after = fx_stats(e.writer);
