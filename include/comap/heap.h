@@ -214,11 +214,11 @@ COMAP_API void comap_heap_free_from(comap_heap *heap, comap_ref *src);
 /*
  * Finish what dead neighbours began and give back what they held.  This happens by
  * itself, sooner or later: newcomers, comap_mutex and comap_root_once reap, and every
- * 64th call that does not find what it needs in a magazine looks at one neighbour; who takes a lock from the dead finishes what was
- * changed under it.  Call it when you learn of a
- * death (SIGCHLD) and your protocol has cells the dead may have been
- * publishing.  Returns how many slots of dead threads were reaped, or -EROFS or
- * -EDEADLK.  Time: what the dead held, never the size of the heap.
+ * 64th call that does not find what it needs in a magazine looks at one neighbour;
+ * who takes a lock from the dead finishes what was changed under it.  Call it when
+ * you learn of a death (SIGCHLD) and your protocol has cells the dead may have been
+ * publishing.  Returns how many slots of dead threads the calling thread reaped, those
+ * among them that it met in passing since it called this last; or -EROFS or -EDEADLK.  Time: what the dead held, never the size of the heap.
  */
 COMAP_API int comap_heap_reap(comap_heap *heap);
 

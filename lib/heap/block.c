@@ -25,7 +25,7 @@ static void drain(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 	struct cm_misfreed misfreed = {0};
 
 	cm_cache_drain(seg, self, self->slot, &misfreed);
-	*cache = (struct cm_cache){ .is_lean = cache->is_lean };
+	cm_cache_begin(cache, cache->is_lean);
 	cm_add(&seg->super->misuses, misfreed.n);
 }
 

@@ -54,7 +54,7 @@ struct cm_seat {
 	bool is_busy;     /* inside a call: what a signal handler must not enter */
 	bool is_common;   /* for this call only */
 	uint32_t tick;
-	uint32_t reaped;    /* dead threads reaped while registering */
+	uint32_t reaped;    /* dead threads reaped in passing */
 	uint32_t next_look; /* the slot to look at next for a death */
 };
 

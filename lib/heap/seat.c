@@ -42,7 +42,7 @@ void cm_seat_drain(struct comap_heap *heap, struct cm_seat *seat)
 	struct cm_misfreed misfreed = {0};
 
 	cm_cache_drain(&heap->seg, &seat->self, seat->self.slot, &misfreed);
-	seat->cache = (struct cm_cache){ .is_lean = heap->is_lean };
+	cm_cache_begin(&seat->cache, heap->is_lean);
 	cm_add(&heap->seg.super->misuses, misfreed.n);
 }
 
@@ -146,7 +146,7 @@ static void sit_down(struct comap_heap *heap, struct cm_seat *seat)
 	seat->magazines = cm_magazines(seat->self.slot);
 	seat->rings = cm_ring(seat->self.slot, 0);
 	seat->next_look = seat->self.index;
-	seat->cache = (struct cm_cache){ .is_lean = heap->is_lean };
+	cm_cache_begin(&seat->cache, heap->is_lean);
 	seat->serial = cm_read(&heap->serial);
 }
 
@@ -228,7 +228,7 @@ static void look_around(struct comap_heap *heap, struct cm_seat *seat)
 
 	seat->next_look = seat->next_look + 1 < n ? seat->next_look + 1 : CM_SLOT_COMMON + 1;
 	if (seat->next_look < n)
-		(void)cm_reap_slot(&heap->seg, &seat->self, seat->next_look, 0);
+		seat->reaped += cm_reap_slot(&heap->seg, &seat->self, seat->next_look, 0);
 	if (!seat->is_common) {
 		misfreed.n = 0;
 		cm_cache_decay(&heap->seg, &seat->self, &seat->cache, &misfreed);

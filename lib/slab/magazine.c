@@ -36,6 +36,13 @@ static uint32_t cap_most(unsigned cls)
 	return (uint32_t)cm_min(CLASS_BYTES_MOST / cm_classes[cls].size, CM_RING);
 }
 
+void cm_cache_begin(struct cm_cache *cache, bool is_lean)
+{
+	*cache = (struct cm_cache){ .is_lean = is_lean, .random = cache->random };
+	if (cache->random == 0)
+		cm_os_random(&cache->random, sizeof cache->random);
+}
+
 /* May one thread's magazines hold so much? */
 static bool can_afford(const struct cm_seg *seg, uint64_t bytes)
 {
@@ -99,12 +106,19 @@ static uint32_t batch_of(struct cm_cache *cache, unsigned cls, enum way way, uin
 	return *run / 2 >= 2 ? cap - cap / 8 : cap / 2 + 1;
 }
 
-/* Take blocks from the maps; the caller gets the first. */
+/* 32 bits of a linear congruential generator: Knuth, TAOCP 2, 3.3.4, his MMIX. */
+static uint64_t next_random(struct cm_cache *cache)
+{
+	cache->random = cache->random * 6364136223846793005u + 1442695040888963407u;
+	return cache->random >> 32;
+}
+
+/* Take blocks from the maps; the caller gets one. */
 static int refill(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, unsigned cls,
 		  cm_word *dst, uint64_t *ret_off)
 {
 	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
-	uint32_t want = batch_of(cache, cls, REFILLS, cm_read(&m->cap)), n, head, tail;
+	uint32_t want = batch_of(cache, cls, REFILLS, cm_read(&m->cap)), n, head, tail, first = 0;
 	cm_word *ring = cm_ring(self->slot, cm_mark_of(cls));
 	uint64_t offs[CM_BATCH_MOST], ends;
 	struct cm_tx tx;
@@ -117,12 +131,16 @@ static int refill(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 			ends = cm_read(&m->ends);
 			head = cm_ends_head(ends);
 			tail = cm_ends_tail(ends);
-			/* beyond head nobody looks; the lowest comes out first */
-			for (uint32_t i = 1; i < n; i++)
-				cm_write(&ring[(head + n - 1 - i) % CM_RING], offs[i]);
+			/* beyond head nobody looks; upwards from a random one, for whoever would
+			 * foretell what lies behind a block */
+			first = (uint32_t)(next_random(cache) * n >> 32);
+			for (uint32_t i = 1, at = first; i < n; i++) {
+				at = at + 1 < n ? at + 1 : 0;
+				cm_write(&ring[(head + n - 1 - i) % CM_RING], offs[at]);
+			}
 			cm_tx_put(&tx, &m->ends, cm_ends(head + n - 1, tail));
 			if (dst)
-				cm_tx_put(&tx, dst, offs[0]);
+				cm_tx_put(&tx, dst, offs[first]);
 			cm_tx_commit(&tx);
 		}
 		cm_tx_end(&tx);
@@ -130,7 +148,7 @@ static int refill(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 	if (err < 0)
 		return err;
 	cm_slot_count_malloc(self->slot, n, cm_classes[cls].size);
-	*ret_off = offs[0];
+	*ret_off = offs[first];
 	return 0;
 }
 

@@ -142,7 +142,10 @@ struct cm_cache {
 	uint64_t decayed_ns;      /* when we looked for idle ones */
 	uint64_t ends[CM_CLASSES]; /* and what they were */
 	bool is_lean;             /* no magazine is to be opened */
+	uint64_t random;
 };
+/* Nothing is known of any magazine. */
+void cm_cache_begin(struct cm_cache *cache, bool is_lean);
 
 /* A block, by the magazine or by the map; dst as in cm_slab_alloc. */
 int cm_cache_alloc(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, unsigned cls,

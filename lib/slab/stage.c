@@ -141,6 +141,8 @@ bool cm_stage_fits(unsigned cls, uint64_t *offs, uint32_t n)
 	for (uint32_t at = 0; at < n; slabs++) {
 		uint64_t slab = slab_of(cls, offs[at++]);
 
+		while (at < n && slab_of(cls, offs[at]) == slab)
+			at++;
 		for (uint32_t i = at; i < n; i++) {
 			uint64_t off = offs[i];
 
@@ -172,29 +174,36 @@ struct share {
 static void set_bits(struct cm_tx *tx, struct cm_desc_shm *desc, unsigned cls, const uint64_t *offs,
 		     uint32_t n, struct share *share, struct cm_given *given)
 {
-	uint64_t start = share->unit << CM_UNIT_SHIFT, size = cm_classes[cls].size, map[64], bit;
-	uint32_t index, w;
+	uint64_t start = share->unit << CM_UNIT_SHIFT, end = cm_classes[cls].units * CM_UNIT;
+	uint64_t size = cm_classes[cls].size, map[64], now = 0, open = 0, bit;
+	uint32_t index, w = 0, count = 0, i;
 
-	for (; share->n < n && slab_of(cls, offs[share->n]) == share->unit; share->n++) {
-		index = cm_class_index(cls, offs[share->n] - start);
-		if (index >= cm_classes[cls].blocks || start + index * size != offs[share->n]) {
-			note_bad(given, offs[share->n]);
+	for (i = 0; i < n && offs[i] - start < end; i++) {
+		index = cm_class_index(cls, offs[i] - start);
+		if (index >= cm_classes[cls].blocks || start + index * size != offs[i]) {
+			note_bad(given, offs[i]);
 			continue;
 		}
-		w = index / 64;
+		if (!open || index / 64 != w) {
+			map[w] = now;
+			w = index / 64;
+			now = open >> w & 1 ? map[w] : cm_read(&desc->map[w]);
+			open |= 1ull << w;
+		}
 		bit = 1ull << index % 64;
-		if (!(share->open >> w & 1))
-			map[w] = cm_read(&desc->map[w]);
-		share->open |= 1ull << w;
-		if (map[w] & bit) {
-			note_bad(given, offs[share->n]);
+		if (now & bit) {
+			note_bad(given, offs[i]);
 			continue;
 		}
-		map[w] |= bit;
-		share->count++;
+		now |= bit;
+		count++;
 	}
-	for (uint64_t left = share->open; left && share->count; left &= left - 1)
+	map[w] = now;
+	for (uint64_t left = count ? open : 0; left; left &= left - 1)
 		cm_tx_put(tx, &desc->map[cm_lowest(left)], map[cm_lowest(left)]);
+	share->n = i;
+	share->count = count;
+	share->open = open;
 }
 
 /* Stage: the slab gets its share, and a place in the list, or its end. */

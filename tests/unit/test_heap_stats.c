@@ -345,6 +345,7 @@ static void a_walk_that_frees_sees_no_ghosts(void **state)
 	(void)state;
 	opts.max_size = 64 * CM_MIB;
 	opts.dirty_max = 1; /* empty units are punched at once */
+	opts.flags = COMAP_HEAP_LEAN; /* blocks in the order of their addresses */
 	f.heap = fx_heap_with(&opts);
 	/* a segment full of slabs of 16-byte blocks, of which the last keeps only its first block;
 	 * then one slab more, so that no slab of it is the class's last */
