@@ -27,8 +27,8 @@ enum way { REFILLS, FLUSHES };
 #define HEAT_TO_GROW 4u
 #define CAP_AT_FIRST 8u
 #define CLASS_BYTES_MOST (64 * CM_KIB) /* one magazine holds */
-#define HEAP_BYTES_MOST (16 * CM_MIB)  /* all threads' magazines hold, or */
-#define SLOT_BYTES_LEAST (32 * CM_KIB) /* each of them this much */
+#define HEAP_BYTES_MOST (8 * CM_MIB)   /* all threads' magazines hold, or */
+#define SLOT_BYTES_LEAST (16 * CM_KIB) /* each of them this much */
 #define SLOT_BYTES_MOST (1 * CM_MIB)
 
 static uint32_t cap_most(unsigned cls)
@@ -71,7 +71,22 @@ static int commit_ring(struct cm_seg *seg, const struct cm_self *self, unsigned 
  * head is there. */
 static void set_full(struct cm_magazine_shm *m)
 {
-	cm_write(&m->full, cm_ends_tail(cm_read(&m->ends)) + cm_read(&m->cap));
+	uint64_t ends = cm_read(&m->ends);
+	uint32_t cap = cm_read(&m->cap);
+
+	CM_INVARIANT(cm_ends_count(ends) <= cap);
+	cm_write(&m->full, cm_ends_tail(ends) + cap);
+}
+
+/* Some have come since this magazine got its cap: our share is smaller now. */
+static void shrink(struct cm_seg *seg, struct cm_cache *cache, struct cm_magazine_shm *m, unsigned cls)
+{
+	uint32_t cap = cm_read(&m->cap), less = cap / 2;
+
+	if (less < CAP_AT_FIRST || can_afford(seg, cache->bytes))
+		return;
+	cache->bytes -= (cap - less) * cm_classes[cls].size;
+	cm_write(&m->cap, less);
 }
 
 /* The class was busy: begin its magazine, or let it hold more. */
@@ -245,6 +260,8 @@ int cm_cache_alloc(struct cm_seg *seg, const struct cm_self *self, struct cm_cac
 	ends = cm_read(&m->ends);
 	if (cm_ends_count(ends) == 0) {
 		warm(seg, self, cache, cls);
+		shrink(seg, cache, m, cls);
+		set_full(m);
 		return refill(seg, self, cache, cls, dst, ret_off);
 	}
 	head = cm_ends_head(ends) - 1;
@@ -290,9 +307,12 @@ int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 		return -EALREADY;
 	if (cm_ends_count(ends) >= cap) {
 		warm(seg, self, cache, cls);
-		flush(seg, self, self->slot, cls, batch_of(cache, cls, FLUSHES, cap), misfreed);
+		shrink(seg, cache, m, cls);
+		do {
+			flush(seg, self, self->slot, cls, batch_of(cache, cls, FLUSHES, cap), misfreed);
+			ends = cm_read(&m->ends);
+		} while (cm_ends_count(ends) >= cm_read(&m->cap));
 		set_full(m);
-		ends = cm_read(&m->ends);
 	}
 	head = cm_ends_head(ends);
 	cm_write(&cm_ring(self->slot, mark)[head % CM_RING], block->off);

@@ -1,4 +1,5 @@
 /* test_slab_magazine.c - magazines: filled, flushed, capped, counted, given back by the reaper. */
+#include <pthread.h>
 #include <signal.h>
 #include "fixture.h"
 #include "kin.h"
@@ -96,6 +97,61 @@ static void caps_are_bounded(void **state)
 	assert_int_equal(fx_live_blocks(heap), 0);
 	assert_sound(heap);
 	fx_close(heap);
+}
+
+static uint64_t bytes_of_caps(comap_heap *heap)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
+		bytes += cm_read(&magazine(heap, cm_classes[cls].size)->cap) *
+			 (uint64_t)cm_classes[cls].size;
+	return bytes;
+}
+
+struct crowd {
+	comap_heap *heap;
+	pthread_barrier_t came, may_go;
+};
+
+static void *attend(void *arg)
+{
+	struct crowd *crowd = arg;
+
+	comap_heap_free(crowd->heap, comap_heap_malloc(crowd->heap, 1));
+	pthread_barrier_wait(&crowd->came);
+	pthread_barrier_wait(&crowd->may_go);
+	return NULL;
+}
+
+static void caps_shrink_when_others_come(void **state)
+{
+	enum { OTHERS = 40, BUDGET = 8 << 20 };
+	struct crowd crowd = { .heap = fx_heap(CM_GIB) };
+	pthread_t thread[OTHERS];
+
+	(void)state;
+	for (size_t size = 16; size <= 1024; size += 16)
+		for (int turn = 0; turn < 8; turn++)
+			heat(crowd.heap, size);
+	assert_true(bytes_of_caps(crowd.heap) > BUDGET / OTHERS);
+	pthread_barrier_init(&crowd.came, NULL, OTHERS + 1);
+	pthread_barrier_init(&crowd.may_go, NULL, OTHERS + 1);
+	for (unsigned i = 0; i < OTHERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, attend, &crowd), 0);
+	pthread_barrier_wait(&crowd.came);
+	for (size_t size = 16; size <= 1024; size += 16)
+		for (int turn = 0; turn < 8; turn++)
+			heat(crowd.heap, size);
+	assert_true(bytes_of_caps(crowd.heap) <= BUDGET / OTHERS);
+	assert_int_equal(fx_live_blocks(crowd.heap), 0);
+	assert_sound(crowd.heap);
+	pthread_barrier_wait(&crowd.may_go);
+	for (unsigned i = 0; i < OTHERS; i++)
+		pthread_join(thread[i], NULL);
+	pthread_barrier_destroy(&crowd.came);
+	pthread_barrier_destroy(&crowd.may_go);
+	fx_close(crowd.heap);
 }
 
 static void trim_and_detach_give_all_back(void **state)
@@ -365,6 +421,7 @@ int main(void)
 		KIN_TEST(a_class_gets_a_magazine_when_it_is_busy),
 		KIN_TEST(a_lean_heap_has_none),
 		KIN_TEST(caps_are_bounded),
+		KIN_TEST(caps_shrink_when_others_come),
 		KIN_TEST(trim_and_detach_give_all_back),
 		KIN_TEST(batches_may_be_scattered_over_full_slabs),
 		KIN_TEST(random_work_hands_no_block_out_twice),
