@@ -15,7 +15,6 @@
 #define CM_LOG_H
 
 #include "base/base.h"
-#include "base/check.h"
 #include "life/life.h"
 
 /* One line of the lock table: a lock, and words that it guards. */
