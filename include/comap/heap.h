@@ -21,6 +21,9 @@
  *    power loss by itself: the kernel writes dirty pages in any order.
  *  - On copy-on-write and network file systems a full disk can still raise
  *    SIGBUS: they do not keep fallocate's promise.
+ *  - A memory cgroup is no full disk: when a heap in a memfd or tmpfs passes the
+ *    cgroup's limit, the kernel kills a process of it (OOM) where a full storage
+ *    would be ENOSPC.  Set the quota below the limit.
  *
  * Threads and processes: every call may be made by any number of threads and
  * processes at once, except where it says otherwise.
@@ -58,6 +61,27 @@ extern "C" {
 #define COMAP_HEAP_LEAN    16u /* threads of this handle take no blocks in advance: slower, and no
 				* more storage than what is live */
 
+/* These are about this process's mapping, not about the heap: others choose for themselves.
+ * Children made by fork go on with the mapping as it is, but for LOCK: locks are not inherited. */
+#define COMAP_HEAP_HUGE     32u /* blocks in huge pages where the kernel will; only advice, never
+				 * an error.  A huge page is 2 MiB of storage whatever is live in it,
+				 * more than the quota and the stats know of.  memfd and tmpfs: see
+				 * /sys/kernel/mm/transparent_hugepage/shmem_enabled */
+#define COMAP_HEAP_POPULATE 64u /* map in all that holds data while opening: longer to open, no
+				 * faults later.  Takes no storage.  What the kernel refuses comes
+				 * with its first use */
+#define COMAP_HEAP_LOCK    128u /* what comes to memory stays there (mlock(2)), by itself it brings
+				 * nothing and takes no storage.  The whole ceiling counts against
+				 * RLIMIT_MEMLOCK, so set max_size */
+
+/* Where pages come from that blocks will need, by NUMA node.  A heap in a memfd or tmpfs keeps the
+ * policy, for everybody, and the last who sets one prevails.  To a file on disk it does nothing:
+ * there the policy of the thread decides that first touches the page. */
+#define COMAP_NUMA_DEFAULT    0u /* leave it: the policy the heap has, else that of the thread */
+#define COMAP_NUMA_INTERLEAVE 1u /* the nodes by turns */
+#define COMAP_NUMA_BIND       2u /* these nodes only: when they are full, the OOM killer comes */
+#define COMAP_NUMA_PREFER     3u /* these first, then any; more than one node: Linux 5.15 */
+
 struct comap_heap_opts {
 	uint32_t size;       /* sizeof this struct; COMAP_HEAP_OPTS_INIT fills it */
 	uint32_t flags;      /* COMAP_HEAP_* */
@@ -66,14 +90,18 @@ struct comap_heap_opts {
 	uint64_t max_size;   /* new heap: the ceiling in bytes, its own tables included; it is address
 			      * space, not memory.  0: 1 TiB, or less where the kernel grants less */
 	uint64_t quota;      /* new heap: most bytes of storage it may hold; 0: no limit */
-	uint64_t dirty_max;  /* new heap: free bytes kept for reuse before they go back to the
-			      * system; 0: 64 MiB */
+	uint64_t dirty_max;  /* new heap: at most so many free bytes are kept for reuse before they go
+			      * back to the system; fewer, since a free segment of 4 MiB goes back
+			      * at once; 0: 64 MiB */
 	uint64_t timeout_ns; /* how long to wait for a neighbour that is repairing the heap;
 			      * 0: 10 seconds */
+	uint32_t numa;       /* COMAP_NUMA_*; not for READONLY */
+	uint32_t reserved;   /* 0 */
+	uint64_t numa_nodes; /* bit n: node n; empty with COMAP_NUMA_DEFAULT, and only then */
 };
 
 #ifdef __cplusplus
-#define COMAP_HEAP_OPTS_INIT {sizeof(struct comap_heap_opts), 0, 0, 0, 0, 0, 0, 0}
+#define COMAP_HEAP_OPTS_INIT {sizeof(struct comap_heap_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #else
 #define COMAP_HEAP_OPTS_INIT {.size = sizeof(struct comap_heap_opts)}
 #endif
@@ -92,11 +120,13 @@ struct comap_heap_opts {
  *   -EINVAL           name empty or too long, opts.size not set, unknown flag, EXCL
  *                     without CREATE, READONLY with CREATE, more than permission bits,
  *                     max_size below 8 MiB or above 64 TiB, slots above 65535, or too
- *                     many for max_size
+ *                     many for max_size; numa: no such policy, no nodes with it or nodes
+ *                     without it, nodes this machine has not, or READONLY
  *   -E2BIG            opts is of a newer comap and sets a field unknown here
  *   -ENOENT           no such heap, and no COMAP_HEAP_CREATE
  *   -EEXIST           it exists, and COMAP_HEAP_EXCL
- *   -EACCES, -EPERM, -EROFS   no permission
+ *   -EACCES, -EPERM, -EROFS   no permission; EPERM with LOCK: RLIMIT_MEMLOCK is 0; with
+ *                     numa: a container that forbids mbind(2)
  *   -EISDIR, -ENODEV  it is a directory; it is no regular file
  *   -ENOTUNIQ         it is a regular file, but no comap heap (magic number)
  *   -ENODATA          it is a comap heap cut short
@@ -105,7 +135,10 @@ struct comap_heap_opts {
  *                     otherwise, while its users are attached
  *   -EUCLEAN          its header or its recovery records are damaged
  *   -EBUSY            a neighbour was repairing it for longer than timeout_ns
- *   -ENOMEM           the kernel refused a mapping of max_size (see ulimit -v)
+ *   -ENOMEM           the kernel refused a mapping of max_size (see ulimit -v); LOCK:
+ *                     RLIMIT_MEMLOCK is below max_size (see ulimit -l)
+ *   -ENOSYS           numa: this kernel has no NUMA policies; LOCK: it is older than 4.4
+ *   -EOPNOTSUPP       LOCK, a heap without a name, and no memfd
  *   -ENOSPC           the storage is full, or RLIMIT_FSIZE too low
  *   -EMFILE           64 heaps are open in this process, or as open(2)
  *   -ENOTDIR, -ELOOP, -ENFILE, -EIO and others   as open(2)
@@ -239,6 +272,39 @@ COMAP_API int comap_heap_set_quota(comap_heap *heap, uint64_t quota);
  * allocate or free during one.  Both happen inside other calls that take a lock, now and then:
  * a heap that nobody uses stays as it is.  Returns 0, -EROFS or -EDEADLK. */
 COMAP_API int comap_heap_set_decay(comap_heap *heap, uint32_t ms);
+
+enum comap_advice {
+	COMAP_ADVICE_NORMAL = 1,     /* no SEQUENTIAL or RANDOM any more */
+	COMAP_ADVICE_SEQUENTIAL = 2, /* will be read from the first byte to the last: read ahead */
+	COMAP_ADVICE_RANDOM = 3,     /* will be read here and there: do not read ahead */
+	COMAP_ADVICE_WILLNEED = 4,   /* will be needed soon: begin to read it in */
+	COMAP_ADVICE_COLD = 5,       /* not needed for long: the first to go when memory is short */
+	COMAP_ADVICE_PAGEOUT = 6,    /* not needed for long: let it go now */
+};
+
+/*
+ * Tell the kernel how the bytes [ptr, ptr + size) will be used: of a block, of a
+ * part of one, or of everything that lies there among the blocks.  Only the whole
+ * 4 KiB pages in it count; when there is none, nothing is done.  No contents
+ * change, no storage is taken or given back (see comap_heap_trim).
+ *
+ * COLD and PAGEOUT spare pages that another process has mapped, too.  Pages of a
+ * memfd or tmpfs go to swap, or stay where there is none; those of a file go when
+ * they are on disk.  They come back with their next use.
+ *
+ * Returns 0, or:
+ *   -EINVAL      the bytes do not all lie where blocks are handed out, or no such advice
+ *   -EOPNOTSUPP  the kernel does not know this advice (COLD and PAGEOUT: Linux 5.4), or
+ *                the pages are locked (COMAP_HEAP_LOCK, mlock(2)), for COLD and PAGEOUT
+ *   -ENOMEM      NORMAL, SEQUENTIAL, RANDOM: the process has too many mappings
+ *   -EAGAIN, -EIO and others   as madvise(2)
+ *
+ * For read-only handles, too.  It takes no slot and no lock, so a signal handler may
+ * call it, and a death in it leaves nothing.  NORMAL, SEQUENTIAL and RANDOM stay with
+ * the mapping, which children made by fork inherit; the others are done once.
+ */
+COMAP_API int comap_heap_advise(comap_heap *heap, const void *ptr, size_t size,
+				enum comap_advice what);
 
 /* ---- seeing what is there ----------------------------------------------- */
 

@@ -95,6 +95,14 @@ static inline uint64_t cm_off_of(const struct cm_seg *seg, const void *ptr)
 	return (uintptr_t)ptr - (uintptr_t)seg->base; /* of any pointer at all */
 }
 
+/* ---- advise.c: what the options ask of the kernel --------------------------------------- */
+
+/* Options that speak of the mapping: do they make sense?  0, or an error and the reason. */
+int cm_advice_validate(const struct comap_heap_opts *o, const char **ret_reason);
+/* Tell the kernel, of a mapping whose blocks begin at data_off; populating is left to the end. */
+int cm_advice_apply(struct comap_heap *heap, const struct comap_heap_opts *o, uint64_t data_off,
+		    const char **ret_reason);
+
 /* ---- root_page.c: the pages of named roots ------------------------------------------- */
 
 /* A walk along their chain.  Damage may have made it a ring: the mark catches up with the page

@@ -22,8 +22,9 @@
 #define DEFAULT_MAX_SIZE CM_TIB
 #define DEFAULT_DIRTY (64 * CM_MIB)
 #define DEFAULT_TIMEOUT_NS 10000000000ull
-#define KNOWN_FLAGS \
-	(COMAP_HEAP_CREATE | COMAP_HEAP_EXCL | COMAP_HEAP_READONLY | COMAP_HEAP_DUMP | COMAP_HEAP_LEAN)
+#define KNOWN_FLAGS                                                                              \
+	(COMAP_HEAP_CREATE | COMAP_HEAP_EXCL | COMAP_HEAP_READONLY | COMAP_HEAP_DUMP |             \
+	 COMAP_HEAP_LEAN | COMAP_HEAP_HUGE | COMAP_HEAP_POPULATE | COMAP_HEAP_LOCK)
 
 static _Thread_local const char *reason = "";
 
@@ -49,6 +50,8 @@ static int because(int err)
 static int read_opts(const struct comap_heap_opts *given, struct comap_heap_opts *ret_opts)
 {
 	struct comap_heap_opts o = COMAP_HEAP_OPTS_INIT;
+	const char *why = "";
+	int err;
 
 	if (given) {
 		if (given->size < offsetof(struct comap_heap_opts, mode) || given->size > 4096)
@@ -67,6 +70,9 @@ static int read_opts(const struct comap_heap_opts *given, struct comap_heap_opts
 		return refuse(-EINVAL, "opts.max_size is below 8 MiB or above 64 TiB");
 	if (o.slots >= CM_SLOTS_MAX)
 		return refuse(-EINVAL, "opts.slots is above 65535");
+	err = cm_advice_validate(&o, &why);
+	if (err < 0)
+		return refuse(err, why);
 	o.mode = o.mode ? o.mode : 0600;
 	o.timeout_ns = o.timeout_ns ? o.timeout_ns : DEFAULT_TIMEOUT_NS;
 	*ret_opts = o;
@@ -88,6 +94,7 @@ static int map_new(struct comap_heap *heap, const struct comap_heap_opts *o,
 		   struct cm_super_opts *ret_super)
 {
 	uint64_t max_size = cm_round_up(o->max_size ? o->max_size : DEFAULT_MAX_SIZE, CM_SEGMENT);
+	const char *why = "";
 	int err;
 
 	for (;;) {
@@ -106,7 +113,8 @@ static int map_new(struct comap_heap *heap, const struct comap_heap_opts *o,
 				.quota_units = o->quota ? o->quota / CM_UNIT : UINT64_MAX,
 				.dirty_max_units = (o->dirty_max ? o->dirty_max : DEFAULT_DIRTY) / CM_UNIT,
 			};
-			return 0;
+			err = cm_advice_apply(heap, o, cm_super_data_off(max_size, nslots), &why);
+			return err < 0 ? refuse(err, why) : 0;
 		}
 		if (o->max_size || max_size / 2 < 64 * CM_MIB)
 			return refuse(err, "the kernel refused a mapping of max_size");
@@ -248,6 +256,8 @@ static int attach_in(struct comap_heap *heap, const struct comap_heap_opts *o, b
 	seg->is_readonly = !writable;
 	cm_super_bind(seg, &super.fixed);
 	err = cm_super_validate_state(seg, &why);
+	if (err == 0)
+		err = cm_advice_apply(heap, o, super.fixed.data_off, &why);
 	if (err < 0)
 		return refuse(err, why);
 	if (is_alone)
@@ -277,9 +287,12 @@ static int begin(const struct comap_heap_opts *given, struct comap_heap_opts *re
 	return 0;
 }
 
-static int finish(int err, struct comap_heap *heap, comap_heap **ret_heap)
+static int finish(int err, struct comap_heap *heap, const struct comap_heap_opts *o,
+		  comap_heap **ret_heap)
 {
 	if (err == 0) {
+		if (o->flags & COMAP_HEAP_POPULATE)
+			cm_os_populate(&heap->seg.backing);
 		heap->is_open = true;
 		*ret_heap = heap;
 		return 0;
@@ -358,7 +371,7 @@ int comap_heap_open(const char *name, const struct comap_heap_opts *opts, comap_
 	err = path_of(name, path, sizeof path);
 	if (err == 0)
 		err = begin(opts, &o, &heap);
-	return err < 0 ? err : finish(open_named(heap, path, &o), heap, ret_heap);
+	return err < 0 ? err : finish(open_named(heap, path, &o), heap, &o, ret_heap);
 }
 
 int comap_heap_open_anon(const struct comap_heap_opts *opts, comap_heap **ret_heap)
@@ -370,11 +383,11 @@ int comap_heap_open_anon(const struct comap_heap_opts *opts, comap_heap **ret_he
 	if (err < 0)
 		return err;
 	if (o.flags & COMAP_HEAP_READONLY)
-		return finish(refuse(-EINVAL, "a new heap cannot be read-only"), heap, ret_heap);
+		return finish(refuse(-EINVAL, "a new heap cannot be read-only"), heap, &o, ret_heap);
 	err = cm_os_memfd(&heap->seg.backing.fd);
 	if (err == 0 || err == -ENOSYS)
 		err = create_in(heap, &o);
-	return finish(because(err), heap, ret_heap);
+	return finish(because(err), heap, &o, ret_heap);
 }
 
 int comap_heap_open_fd(int fd, const struct comap_heap_opts *opts, comap_heap **ret_heap)
@@ -387,7 +400,7 @@ int comap_heap_open_fd(int fd, const struct comap_heap_opts *opts, comap_heap **
 	if (err < 0)
 		return err;
 	if (o.flags & COMAP_HEAP_CREATE)
-		return finish(refuse(-EINVAL, "COMAP_HEAP_CREATE makes no sense with an fd"), heap,
+		return finish(refuse(-EINVAL, "COMAP_HEAP_CREATE makes no sense with an fd"), heap, &o,
 			      ret_heap);
 	cm_table_hold();
 	err = cm_os_reopen(fd, !(o.flags & COMAP_HEAP_READONLY), &heap->seg.backing.fd);
@@ -401,7 +414,7 @@ int comap_heap_open_fd(int fd, const struct comap_heap_opts *opts, comap_heap **
 	}
 	if (err == 0)
 		err = attach_in(heap, &o, may_repair);
-	return finish(because(err), heap, ret_heap);
+	return finish(because(err), heap, &o, ret_heap);
 }
 
 void comap_heap_close(comap_heap *heap)

@@ -59,6 +59,26 @@ void cm_os_private_page_drop(void *page);
 void *cm_os_private_pages(uint64_t size);
 void cm_os_private_pages_drop(void *pages, uint64_t size);
 
+/* ---- advice.c: how the kernel is to treat the mapping ------------------------ */
+
+enum cm_os_advice {
+	CM_OS_NORMAL, CM_OS_SEQUENTIAL, CM_OS_RANDOM, CM_OS_WILLNEED, CM_OS_COLD, CM_OS_PAGEOUT, CM_OS_HUGE,
+};
+/* Of whole pages; what they hold stays.  -EINVAL: the kernel does not know it, or the pages are
+ * locked. */
+int cm_os_advise(void *at, uint64_t len, enum cm_os_advice what);
+
+/* Pages of the mapping that come to memory stay there; none comes for it.  -EOPNOTSUPP: it is
+ * anonymous; -ENOMEM, -EPERM: RLIMIT_MEMLOCK. */
+int cm_os_pin(struct cm_backing *b);
+
+/* Map in what has data now, as far as the kernel goes along. */
+void cm_os_populate(struct cm_backing *b);
+
+enum cm_os_place { CM_OS_INTERLEAVE, CM_OS_BIND, CM_OS_PREFER };
+/* From which NUMA nodes its pages come from now on: a bit each. */
+int cm_os_place(struct cm_backing *b, enum cm_os_place how, uint64_t nodes);
+
 /* ---- file.c: how heap files are born, opened, removed ---------------------- */
 
 extern bool cm_os_no_memfd; /* tests: pretend the kernel has no memfd */
