@@ -318,8 +318,12 @@ struct comap_class_stats {
 	uint64_t slabs;
 };
 
-/* Read from the heap's tables, which are the truth: exact when nobody is
- * allocating, a fair picture otherwise. */
+/*
+ * Read from the heap's tables, which are the truth: exact when nobody is
+ * allocating, a fair picture otherwise.  What is counted since creation
+ * includes threads that left or died; a death loses at most what it was
+ * about to count.
+ */
 struct comap_heap_stats {
 	uint32_t size;           /* sizeof this struct; COMAP_HEAP_STATS_INIT fills it */
 	uint32_t slots;          /* capacity */
@@ -341,6 +345,18 @@ struct comap_heap_stats {
 	uint64_t misuses;        /* bad frees refused since creation */
 	uint64_t steals;         /* locks taken from dead owners since creation */
 	struct comap_class_stats classes[COMAP_CLASSES];
+	/* a struct that ends here is fine, too */
+	uint64_t mallocs;        /* blocks threads got from the heap since creation, those of their
+				  * magazines among them */
+	uint64_t frees;          /* blocks given back since creation, likewise */
+	uint64_t caches;         /* magazines in use: a thread has one for each class it is busy with */
+	uint64_t cached_blocks;  /* in them; their bytes are cached_bytes */
+	uint64_t refills;        /* batches taken into magazines since creation */
+	uint64_t flushes;        /* batches given back from magazines since creation */
+	uint64_t lock_waits;     /* times a lock, a comap_mutex among them, was waited for since
+				  * creation; a trylock does not wait */
+	uint64_t purged_bytes;   /* of free pages given back to the system since creation, by
+				  * comap_heap_trim or above dirty_max; an upper bound */
 };
 
 #ifdef __cplusplus
@@ -349,7 +365,8 @@ struct comap_heap_stats {
 #define COMAP_HEAP_STATS_INIT {.size = sizeof(struct comap_heap_stats)}
 #endif
 
-/* Returns 0, or -EINVAL when stats->size is unknown.  Time: grows with the heap. */
+/* Returns 0, or -EINVAL when stats->size is none a comap ever had; a program built for an older
+ * one gets what it knows.  Time: grows with the heap. */
 COMAP_API int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats);
 
 struct comap_slot_info {

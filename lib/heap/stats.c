@@ -172,6 +172,7 @@ static void discount_cached(const struct cm_seg *seg, struct comap_heap_stats *s
 		c->live -= c->cached;
 		s->live_blocks -= c->cached;
 		s->live_bytes -= c->cached * c->block_size;
+		s->cached_blocks += c->cached;
 		s->cached_bytes += c->cached * c->block_size;
 	}
 }
@@ -190,23 +191,29 @@ static void discount_roots(const struct cm_seg *seg, struct comap_heap_stats *s)
 static void count_slots(const struct cm_seg *seg, struct comap_heap_stats *s)
 {
 	for (uint32_t i = 0; i < cm_life_nused(&seg->life); i++) {
+		struct cm_slot_shm *slot = cm_life_slot(&seg->life, i);
+
 		if (cm_life_needs_reap(&seg->life, i, true))
 			s->slots_dead++;
-		else if (cm_read(&cm_life_slot(&seg->life, i)->state) == CM_SLOT_LIVE)
+		else if (cm_read(&slot->state) == CM_SLOT_LIVE)
 			s->slots_live++;
+		/* also of slots that are free now */
+		s->mallocs += cm_read(&slot->mallocs);
+		s->frees += cm_read(&slot->frees);
+		s->refills += cm_read(&slot->refills);
+		s->flushes += cm_read(&slot->flushes);
+		s->lock_waits += cm_read(&slot->waits);
+		for (unsigned cls = 0; cls < CM_CLASSES; cls++)
+			s->caches += cm_read(&cm_magazines(slot)->magazine[cm_mark_of(cls)].cap) != 0;
 	}
 }
 
-int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats)
+static void get_all(struct comap_heap *heap, struct comap_heap_stats *stats)
 {
 	const struct visitor v = { count_slab, count_run, stats };
 	struct cm_seg *seg = &heap->seg;
 	uint64_t quota;
 
-	if (stats->size != sizeof *stats)
-		return -EINVAL;
-	memset(stats, 0, sizeof *stats);
-	stats->size = sizeof *stats;
 	for (unsigned c = 0; c < CM_CLASSES; c++)
 		stats->classes[c].block_size = cm_classes[c].size;
 	quota = cm_read(&seg->super->quota);
@@ -219,12 +226,35 @@ int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats)
 	stats->deaths = cm_read(&seg->super->deaths);
 	stats->misuses = cm_read(&seg->super->misuses);
 	stats->steals = cm_read(&seg->super->steals);
+	stats->purged_bytes = cm_read(&seg->super->purged);
 	count_slots(seg, stats);
 	count_free(seg, stats);
 	visit(heap, &v);
 	discount_cached(seg, stats);
 	discount_roots(seg, stats);
-	return 0;
+}
+
+int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats)
+{
+	/* the sizes the struct had, the oldest first; it grows at its end */
+	static const uint32_t sizes[] = { offsetof(struct comap_heap_stats, mallocs), sizeof *stats };
+	struct comap_heap_stats all = { .size = stats->size };
+
+	for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		if (stats->size == sizes[i]) {
+			get_all(heap, &all);
+			memcpy(stats, &all, all.size);
+			return 0;
+		}
+	return -EINVAL;
+}
+
+/* What the thread in this slot added to a figure of the slot; 0: a neighbour scribbled here. */
+static uint64_t since(cm_word *figure, cm_word *before)
+{
+	uint64_t now = cm_read(figure), then = cm_read(before);
+
+	return now < then ? 0 : now - then;
 }
 
 int comap_heap_slots(comap_heap *heap, int (*fn)(const struct comap_slot_info *info, void *arg), void *arg)
@@ -246,9 +276,9 @@ int comap_heap_slots(comap_heap *heap, int (*fn)(const struct comap_slot_info *i
 		comm[1] = cm_read(&slot->comm[1]);
 		memcpy(info.name, comm, sizeof info.name);
 		info.name[sizeof info.name - 1] = '\0';
-		info.mallocs = cm_read(&slot->mallocs);
-		info.frees = cm_read(&slot->frees);
-		info.bytes = cm_read(&slot->bytes);
+		info.mallocs = since(&slot->mallocs, &slot->before[0]);
+		info.frees = since(&slot->frees, &slot->before[1]);
+		info.bytes = since(&slot->bytes, &slot->before[2]);
 		got = fn(&info, arg);
 	}
 	return got;

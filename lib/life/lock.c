@@ -37,6 +37,8 @@ int cm_lock_take(const struct cm_life *life, cm_word *lock, const struct cm_self
 	 * who sees our name there sees our slot */
 	if (CM_EXPECT(cm_cas_ordered(lock, 0, mine)))
 		return 0;
+	if (deadline_ns)
+		cm_count(&self->slot->waits, 1);
 	for (;;) {
 		for (int i = 0; i < SPINS; i++) {
 			word = cm_read(lock);

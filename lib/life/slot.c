@@ -84,9 +84,9 @@ static void introduce(struct cm_life *life, struct cm_self *self)
 	cm_os_thread_name((char *)comm);
 	cm_write(&slot->comm[0], comm[0]);
 	cm_write(&slot->comm[1], comm[1]);
-	cm_write(&slot->mallocs, 0);
-	cm_write(&slot->frees, 0);
-	cm_write(&slot->bytes, 0);
+	cm_write(&slot->before[0], cm_read(&slot->mallocs));
+	cm_write(&slot->before[1], cm_read(&slot->frees));
+	cm_write(&slot->before[2], cm_read(&slot->bytes));
 	/* release pairs with the acquire in cm_life_needs_reap.  death before: the
 	 * slot is still free; after: it is ours, and reaped. */
 	cm_store_release(&slot->state, CM_SLOT_LIVE);

@@ -55,10 +55,15 @@ struct cm_slot_shm {
 	/* line 3: pages in transit between the span layer and their use; seg/span.c */
 	cm_word hold_at;   /* 0: none; else kind << 56 | segment */
 	cm_word hold_what; /* units: bit mask in the segment; segments: how many */
-	cm_word reserved2[6];
-	/* line 4: figures, written by the thread alone */
-	cm_word mallocs, frees, bytes;
-	cm_word reserved3[5];
+	cm_word before[3]; /* mallocs, frees and bytes when the thread came */
+	cm_word reserved2[3];
+	/* line 4: figures, written by the thread alone, and by the reaper of it dead.  They are of
+	 * all the slot's threads, one after the other, so their sums over the slots are of the
+	 * heap's life, whoever leaves or dies */
+	cm_word mallocs, frees, bytes; /* blocks out of the maps, and back; bytes of the former */
+	cm_word refills, flushes;      /* of magazines */
+	cm_word waits;                 /* for a lock that was not free at once */
+	cm_word reserved3[2];
 	/* lines 5..: the log */
 	struct cm_redo_shm redo;
 };
@@ -91,6 +96,7 @@ _Static_assert(offsetof(struct cm_slot_shm, state) == 64, "docs/format.md");
 _Static_assert(offsetof(struct cm_slot_shm, reap) == 128, "docs/format.md");
 _Static_assert(offsetof(struct cm_slot_shm, hold_at) == 192, "docs/format.md");
 _Static_assert(offsetof(struct cm_slot_shm, mallocs) == 256, "docs/format.md");
+_Static_assert(offsetof(struct cm_slot_shm, waits) == 296, "docs/format.md");
 _Static_assert(offsetof(struct cm_slot_shm, redo) == 320, "docs/format.md");
 _Static_assert(sizeof(struct cm_slot_shm) == 320 + 16 + 16 * CM_REDO_PAIRS, "docs/format.md");
 _Static_assert(sizeof(struct cm_slot_shm) <= CM_SLOT_ZERO_AT, "the slot leaves its zero bytes alone");

@@ -120,6 +120,7 @@ int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep)
 			cm_span_give_hold(seg, self, self->slot);
 			return err;
 		}
+		cm_add(&seg->super->purged, cm_popcount(mask) * CM_UNIT);
 		give_clean(seg, self, at, mask);
 	}
 	return 0;

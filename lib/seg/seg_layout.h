@@ -75,7 +75,8 @@ struct cm_super_shm {
 	cm_word reserved1[6];
 	/* line 6: figures for people */
 	cm_word deaths, misuses, steals, damages;
-	cm_word reserved2[4];
+	cm_word purged; /* bytes */
+	cm_word reserved2[3];
 };
 
 _Static_assert(offsetof(struct cm_fixed_shm, max_size) == 88, "docs/format.md");

@@ -163,6 +163,7 @@ static int refill(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 	if (err < 0)
 		return err;
 	cm_slot_count_malloc(self->slot, n, cm_classes[cls].size);
+	cm_count(&self->slot->refills, 1);
 	*ret_off = offs[first];
 	return 0;
 }
@@ -226,8 +227,8 @@ static uint32_t flush(struct cm_seg *seg, const struct cm_self *self, struct cm_
 		cm_tx_commit(&tx);
 	}
 	cm_tx_end(&tx);
-	if (slot == self->slot)
-		cm_count(&slot->frees, given.n);
+	cm_count(&slot->frees, given.n); /* ours, or a dead one's that we reap: nobody else's */
+	cm_count(&slot->flushes, n > 0);
 	give_empties(seg, self, cls, &given);
 	for (uint32_t i = 0; i < given.nbad && misfreed->n < CM_RING; i++)
 		misfreed->off[misfreed->n++] = given.bad[i];
