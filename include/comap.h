@@ -5,6 +5,7 @@
 #include <comap/heap.h>
 #include <comap/malloc.h>
 #include <comap/ref.h>
+#include <comap/report.h>
 #include <comap/root.h>
 #include <comap/sync.h>
 #include <comap/version.h>

@@ -366,7 +366,7 @@ struct comap_heap_stats {
 #endif
 
 /* Returns 0, or -EINVAL when stats->size is none a comap ever had; a program built for an older
- * one gets what it knows.  Time: grows with the heap. */
+ * one gets what it knows.  Time: grows with the heap.  report.h prints all this. */
 COMAP_API int comap_heap_get_stats(comap_heap *heap, struct comap_heap_stats *stats);
 
 struct comap_slot_info {
