@@ -11,7 +11,8 @@ usage() {
 usage: ./do VERB
   demo [ARGS]           build, then count words in a shared heap while workers are killed
   test [ARGS]           build, then run every test; ARGS go to meson test
-  bench [ARGS]          build for speed, then run the benchmarks beside their peers; ARGS: rows
+  bench [ARGS]          build for speed, then run the benchmarks beside their peers; ARGS: rows;
+                        bench levels: what each -Dcheck costs
   lint                  formatting, warnings of gcc and clang, clang-tidy, shellcheck, floors,
                         fast paths
   sanitize [quick|all]  tests under ASan and UBSan, TSan, valgrind; all: also crash and check=3
@@ -126,8 +127,18 @@ do_test() {
 }
 
 do_bench() {
+	local level
+
 	need "${base[@]}" python3 libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libboost-dev \
 		libpmemobj-dev gnuplot-nox
+	if [[ ${1:-} == levels ]]; then
+		for level in 0 1 2 3; do
+			build "build-check$level" -Dbuildtype=release -Dbench=enabled -Dtests=disabled \
+				-Dcheck="$level"
+		done
+		bench/levels.py build-check{0,1,2,3}/bench/bench_comap
+		return
+	fi
 	build build-release -Dbuildtype=release -Dbench=enabled -Dtests=disabled
 	mkdir -p build          # where people look for it
 	bench/run.py build-release/bench build "$@"
