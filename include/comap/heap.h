@@ -355,8 +355,9 @@ struct comap_heap_stats {
 	uint64_t flushes;        /* batches given back from magazines since creation */
 	uint64_t lock_waits;     /* times a lock, a comap_mutex among them, was waited for since
 				  * creation; a trylock does not wait */
-	uint64_t purged_bytes;   /* of free pages given back to the system since creation, by
-				  * comap_heap_trim or above dirty_max; an upper bound */
+	uint64_t purged_bytes;   /* of free pages given back to the system since creation: by
+				  * comap_heap_trim, above dirty_max, by decay, or to stay
+				  * within the quota; an upper bound */
 };
 
 #ifdef __cplusplus
