@@ -111,14 +111,14 @@ static void warm(struct cm_seg *seg, const struct cm_self *self, struct cm_cache
 	set_full(m);
 }
 
-/* How many to take or give at once.  Half a magazine, so that the other way is as far; nearly all
- * of it for who has gone the same way thrice. */
+/* How many to take or give at once.  Half a magazine, so that the other way is as far; all of
+ * it for who has gone the same way thrice. */
 static uint32_t batch_of(struct cm_cache *cache, unsigned cls, enum way way, uint32_t cap)
 {
 	uint8_t *run = &cache->run[cls];
 
 	*run = *run % 2 == (unsigned)way ? (uint8_t)cm_min(*run + 2, 4 + way) : (uint8_t)way;
-	return *run / 2 >= 2 ? cap - cap / 8 : cap / 2 + 1;
+	return *run / 2 >= 2 ? cap : cap / 2 + 1;
 }
 
 /* 32 bits of a linear congruential generator: Knuth, TAOCP 2, 3.3.4, his MMIX. */
@@ -207,7 +207,7 @@ static uint32_t flush(struct cm_seg *seg, const struct cm_self *self, struct cm_
 	struct cm_magazine_shm *m = &cm_magazines(slot)->magazine[cm_mark_of(cls)];
 	cm_word *ring = cm_ring(slot, cm_mark_of(cls));
 	uint64_t offs[CM_BATCH_MOST], ends;
-	struct cm_given given = {0};
+	struct cm_given given;
 	struct cm_tx tx;
 	uint32_t count;
 
@@ -216,11 +216,12 @@ static uint32_t flush(struct cm_seg *seg, const struct cm_self *self, struct cm_
 	ends = cm_read(&m->ends);
 	count = cm_ends_count(ends);
 	n = read_oldest(ring, cls, ends, n < count ? n : count, offs);
+	cm_given_begin(&given);
 	if (n && cm_stage_give(seg, &tx, cls, offs, n, &given) < 0) {
 		/* the tables are damaged: the blocks are lost, and no more */
 		cm_add(&seg->super->damages, 1);
 		tx.n = 0;
-		given = (struct cm_given){0};
+		cm_given_begin(&given);
 	}
 	if (n) {
 		cm_tx_put(&tx, &m->ends, cm_ends(cm_ends_head(ends), cm_ends_tail(ends) + n));

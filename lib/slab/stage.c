@@ -242,8 +242,7 @@ int cm_stage_give(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, const uint
 {
 	int err = 0;
 
-	given->n = given->nbad = given->nempty = 0;
-	given->has_hold = false;
+	cm_given_begin(given);
 	for (uint32_t i = 0; i < n && err == 0;) {
 		struct share share = { .unit = slab_of(cls, offs[i]) };
 

@@ -25,6 +25,11 @@ struct cm_given {
 	uint32_t nbad;       /* those that were no block of the class in use */
 	uint64_t bad[CM_BATCH_MOST];
 };
+static inline void cm_given_begin(struct cm_given *given)
+{
+	given->n = given->nempty = given->nbad = 0; /* not the arrays: they are long */
+	given->has_hold = false;
+}
 /* Group n offsets by slab; true: giving them back fits one transaction. */
 bool cm_stage_fits(unsigned cls, uint64_t *offs, uint32_t n);
 /* Stage: these n blocks are free.  They are grouped, and fit. */

@@ -239,8 +239,9 @@ static void a_hold_half_given_back_is_no_damage(void **state)
 static void flips_in_the_words_that_change(void **state)
 {
 	static const uint64_t words[] = {
-		AT_SUPER(limit), AT_SUPER(quota), AT_SUPER(dirty_max), AT_SUPER(life_abi), AT_SUPER(nused),
-		AT_SUPER(cursor), AT_SUPER(deaths), AT_SUPER(decay_ms), AT_SUPER(decayed_ns), AT_SUPER(dirty_low),
+		AT_SUPER(limit),      AT_SUPER(quota),	   AT_SUPER(dirty_max), AT_SUPER(life_abi),
+		AT_SUPER(nused),      AT_SUPER(cursor),	   AT_SUPER(deaths),	AT_SUPER(decay_ms),
+		AT_SUPER(decayed_ns), AT_SUPER(dirty_low),
 	};
 	const struct seed *seed = seed_get(SEED_DEAD);
 	static const uint64_t limits[] = { 0, 1, ~0ull, CM_PAGE, CM_SEGMENT - 1, 1ull << 63 };
