@@ -115,7 +115,13 @@ static int take_slot(struct comap_heap *heap, struct cm_seat *seat)
 	err = seat == &no_page ? -EAGAIN : cm_life_enter(&seg->life, &seat->self);
 	seat->is_common = false;
 	if (err == 0) {
-		/* newcomers reap: so the dead never fill the directory */
+		/* newcomers reap: so the dead never fill the directory; the first they meet
+		 * leaves them his magazines */
+		for (uint32_t i = CM_SLOT_COMMON + 1; !heap->is_lean && i < cm_life_nused(&seg->life); i++)
+			if (cm_reap_inherit(seg, &seat->self, i)) {
+				seat->reaped++;
+				break;
+			}
 		seat->reaped += (uint32_t)cm_reap_all(seg, &seat->self, 0);
 		return 0;
 	}
@@ -147,6 +153,7 @@ static void sit_down(struct comap_heap *heap, struct cm_seat *seat)
 	seat->rings = cm_ring(seat->self.slot, 0);
 	seat->next_look = seat->self.index;
 	cm_cache_begin(&seat->cache, heap->is_lean);
+	cm_cache_inherit(&heap->seg, &seat->self, &seat->cache);
 	seat->serial = cm_read(&heap->serial);
 }
 

@@ -94,6 +94,9 @@ void cm_life_leave(struct cm_self *self);
 /* The common slot, until cm_life_leave: waits its turn.  *ret_stale: its last user
  * died, reap it before use. */
 int cm_life_enter_common(struct cm_life *life, struct cm_self *ret_self, bool *ret_stale);
+/* The slot of a dead thread, mended, becomes the caller's as it is: heir->slot and index say
+ * which.  Under its `reap` lock.  false: it cannot be had. */
+bool cm_life_inherit(const struct cm_life *life, struct cm_self *heir);
 /* A reaped slot is free again. */
 void cm_life_release_dead(struct cm_slot_shm *slot);
 void cm_life_new_generation(struct cm_self *self, struct cm_slot_shm *slot);

@@ -73,7 +73,7 @@ int cm_life_commit(struct cm_life *life, uint32_t index)
 	return err;
 }
 
-static void introduce(struct cm_life *life, struct cm_self *self)
+static void introduce(const struct cm_life *life, struct cm_self *self)
 {
 	struct cm_slot_shm *slot = self->slot;
 	uint64_t comm[2];
@@ -169,6 +169,20 @@ void cm_life_leave(struct cm_self *self)
 	cm_store_release(&slot->state, CM_SLOT_FREE);
 	cm_robust_unlock(slot, self->raw);
 	self->slot = NULL;
+}
+
+bool cm_life_inherit(const struct cm_life *life, struct cm_self *heir)
+{
+	int err;
+
+	/* new name first: locks the dead held under the old one can be stolen.  death after: LIVE
+	 * without a tid is dead, and is reaped. */
+	cm_life_new_generation(heir, heir->slot);
+	err = cm_robust_lock(heir->slot, &heir->raw);
+	if (err < 0 && err != -EOWNERDEAD)
+		return false;
+	introduce(life, heir);
+	return true;
 }
 
 void cm_life_release_dead(struct cm_slot_shm *slot)

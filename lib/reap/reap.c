@@ -35,19 +35,25 @@ static bool holds_something(struct cm_seg *seg, const struct cm_self *self, stru
 	return false;
 }
 
-static void mend_slot(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *dead)
+/* All but its magazines. */
+static void mend_calls(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *dead)
 {
-	struct cm_misfreed unused = {0}; /* nobody is left to be told */
-
 	cm_log_finish(&seg->log, self, dead);
 	if (holds_something(seg, self, dead)) {
 		cm_slab_clear_hold(seg, dead);
 		cm_span_give_hold(seg, self, dead);
 	}
+}
+
+static void drain(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *dead)
+{
+	struct cm_misfreed unused = {0}; /* nobody is left to be told */
+
 	cm_cache_drain(seg, self, dead, &unused);
 }
 
-bool cm_reap_slot(struct cm_seg *seg, const struct cm_self *self, uint32_t index, unsigned how)
+/* Its `reap` lock is ours, and it is dead. */
+static bool take(struct cm_seg *seg, const struct cm_self *self, uint32_t index, unsigned how)
 {
 	struct cm_slot_shm *dead = cm_life_slot(&seg->life, index);
 	uint64_t deadline = how & CM_REAP_PATIENT ? CM_NEVER : 0, seen;
@@ -66,11 +72,44 @@ bool cm_reap_slot(struct cm_seg *seg, const struct cm_self *self, uint32_t index
 		cm_lock_give(&dead->reap);
 		return false;
 	}
-	mend_slot(seg, self, dead);
+	return true;
+}
+
+bool cm_reap_slot(struct cm_seg *seg, const struct cm_self *self, uint32_t index, unsigned how)
+{
+	struct cm_slot_shm *dead = cm_life_slot(&seg->life, index);
+
+	if (!take(seg, self, index, how))
+		return false;
+	mend_calls(seg, self, dead);
+	drain(seg, self, dead);
 	cm_life_release_dead(dead);
 	cm_add(&seg->super->deaths, 1);
 	cm_lock_give(&dead->reap);
 	return true;
+}
+
+bool cm_reap_inherit(struct cm_seg *seg, struct cm_self *self, uint32_t index)
+{
+	struct cm_self heir = { .slot = cm_life_slot(&seg->life, index), .index = index };
+	bool inherits;
+
+	if (!take(seg, self, index, 0))
+		return false;
+	mend_calls(seg, self, heir.slot);
+	inherits = cm_life_inherit(&seg->life, &heir);
+	if (!inherits) {
+		drain(seg, self, heir.slot);
+		cm_life_release_dead(heir.slot);
+	}
+	cm_add(&seg->super->deaths, 1);
+	/* death from cm_life_inherit to the end: both slots are reaped */
+	cm_lock_give(&heir.slot->reap);
+	if (inherits) {
+		cm_life_leave(self);
+		*self = heir;
+	}
+	return inherits;
 }
 
 /* The common slot has no lock but its life: to reap its dead user one becomes its
@@ -102,6 +141,7 @@ int cm_reap_all(struct cm_seg *seg, const struct cm_self *self, unsigned how)
 
 void cm_reap_self(struct cm_seg *seg, const struct cm_self *self)
 {
-	mend_slot(seg, self, self->slot);
+	mend_calls(seg, self, self->slot);
+	drain(seg, self, self->slot);
 	cm_add(&seg->super->deaths, 1);
 }

@@ -19,6 +19,9 @@ bool cm_reap_slot(struct cm_seg *seg, const struct cm_self *self, uint32_t index
 /* Every slot; how many were reaped. */
 int cm_reap_all(struct cm_seg *seg, const struct cm_self *self, unsigned how);
 /* The caller holds the dead one's slot as its own (the common slot). */
+/* A newcomer changes its own slot, in which nothing is, for that of a dead thread, whose magazines
+ * it goes on with.  True: it is done, and *self another. */
+bool cm_reap_inherit(struct cm_seg *seg, struct cm_self *self, uint32_t index);
 void cm_reap_self(struct cm_seg *seg, const struct cm_self *self);
 
 #endif

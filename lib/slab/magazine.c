@@ -358,6 +358,30 @@ void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_sl
 			close_magazine(&m[cm_mark_of(cls)]);
 }
 
+void cm_cache_inherit(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache)
+{
+	struct cm_magazine_shm *m;
+	uint32_t cap;
+	struct cm_tx tx;
+
+	for (unsigned cls = 0; cls < CM_CLASSES; cls++) {
+		m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
+		cap = cm_read(&m->cap);
+		if (cap == 0)
+			continue;
+		/* as in cm_cache_drain: a reaper may have died with its ends in his log */
+		cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
+		cm_tx_end(&tx);
+		if (cap > cap_most(cls) || cm_ends_count(cm_read(&m->ends)) > cap) {
+			cm_add(&seg->super->damages, 1); /* what is in it is lost, and no more */
+			close_magazine(m);
+			continue;
+		}
+		cache->bytes += cap * cm_classes[cls].size;
+		set_full(m);
+	}
+}
+
 void cm_cache_decay(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache,
 		    struct cm_misfreed *misfreed)
 {

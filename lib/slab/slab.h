@@ -167,6 +167,8 @@ void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_sl
 #define CM_TINY_MOST 1024u
 extern const uint8_t cm_tiny_marks[CM_TINY_MOST / 16 + 1];
 
+/* Our slot was a dead thread's: go on with its magazines. */
+void cm_cache_inherit(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache);
 /* At the end of a period of decay, close our magazines that nobody used during it. */
 void cm_cache_decay(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache,
 		    struct cm_misfreed *misfreed);

@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "crash/stepper.h"
 
@@ -426,6 +428,27 @@ static void step_long_flush(struct world *w)
 	drop(w, 70);
 }
 
+/* A dead thread left a slot and full magazines; its heir is stepped. */
+static void testator(struct world *w)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		two_hot_classes(w);
+		while (w->journal->n)
+			drop(w, 1);
+		raise(SIGKILL);
+	}
+	if (pid < 0 || waitpid(pid, NULL, 0) < 0)
+		abort();
+}
+
+static void step_inherit(struct world *w)
+{
+	stock(w, 3, HOT);
+	put(w, block(w, 1));
+}
+
 /* ---- roots --------------------------------------------------------------------------- */
 
 /* What "it" may refer to: note[0] before the call, note[1] after; 1: it is not there. */
@@ -734,6 +757,7 @@ const struct scenario scenarios[] = {
 	  .may_leak = 1,
 	  .is_hot = true },
 	{ .name = "decay", .prepare = decaying, .step = step_decay, .is_hot = true },
+	{ .name = "inherit", .prepare = testator, .step = step_inherit, .may_leak = 1, .is_hot = true },
 	{ .name = "hot_malloc_to", .prepare = hot_cells, .step = step_malloc_to, .is_hot = true },
 	{ .name = "hot_free_from", .prepare = hot_full_cells, .step = step_free_from, .is_hot = true },
 	{ .name = "hot_trim", .prepare = two_hot_classes, .step = step_trim, .is_hot = true },

@@ -238,6 +238,109 @@ static void a_log_that_names_the_dead_is_finished_before_the_slot_is_free(void *
 	fx_close(heap);
 }
 
+/* ---- inheritance ----------------------------------------------------------------------- */
+
+static int leaves_full_magazines(void *heap)
+{
+	void *p[64];
+
+	for (unsigned turn = 0; turn < 3; turn++) {
+		for (unsigned i = 0; i < 64; i++)
+			assert_non_null(p[i] = comap_heap_malloc(heap, 700));
+		for (unsigned i = 0; i < 64; i++)
+			comap_heap_free(heap, p[i]);
+	}
+	raise(SIGKILL);
+	return 0;
+}
+
+static void a_newcomer_goes_on_with_the_magazines_of_the_dead(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+	uint64_t cached;
+	void *p;
+
+	(void)state;
+	assert_int_equal(kin_run(leaves_full_magazines, heap), -SIGKILL);
+	cached = fx_stats(heap).cached_blocks;
+	assert_true(cached > 0);
+	p = comap_heap_malloc(heap, 700); /* our first call */
+	assert_non_null(p);
+	assert_int_equal(fx_stats(heap).cached_blocks, cached - 1);
+	assert_int_equal(fx_stats(heap).deaths, 1);
+	assert_int_equal(fx_stats(heap).slots_dead, 0);
+	assert_int_equal(fx_stats(heap).slots_live, 1);
+	assert_int_equal(comap_heap_reap(heap), 1);
+	assert_sound(heap);
+	comap_heap_free(heap, p);
+	assert_int_equal(comap_heap_trim(heap), 0);
+	assert_int_equal(fx_stats(heap).committed, 0);
+	fx_close(heap);
+}
+
+static void a_lean_newcomer_wants_none(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+
+	(void)state;
+	assert_int_equal(kin_run(leaves_full_magazines, heap), -SIGKILL);
+	heap->is_lean = true;
+	comap_heap_free(heap, comap_heap_malloc(heap, 1));
+	assert_int_equal(fx_stats(heap).cached_blocks, 0);
+	assert_int_equal(fx_stats(heap).deaths, 1);
+	assert_sound(heap);
+	fx_close(heap);
+}
+
+/* What is inherited is looked at: ends that cannot be, and a cap too large. */
+static void scribbled_magazines_are_not_gone_on_with(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+	struct cm_seg *seg = &heap->seg;
+	struct cm_magazine_shm *m;
+	struct cm_self dead = {0};
+
+	(void)state;
+	assert_int_equal(cm_life_enter(&seg->life, &dead), 0);
+	m = cm_magazines(dead.slot)->magazine;
+	cm_write(&m[cm_mark_of(3)].cap, 8);
+	cm_write(&m[cm_mark_of(3)].ends, cm_ends(20, 5));
+	cm_write(&m[cm_mark_of(4)].cap, CM_RING + 1);
+	cm_robust_unlock(dead.slot, dead.raw);
+	comap_heap_free(heap, comap_heap_malloc(heap, 1));
+	assert_int_equal(fx_stats(heap).cached_blocks, 0);
+	assert_int_equal(cm_read(&m[cm_mark_of(3)].cap), 0);
+	assert_int_equal(cm_read(&m[cm_mark_of(4)].cap), 0);
+	assert_int_equal(cm_read(&seg->super->damages), 2);
+	cm_write(&seg->super->damages, 0);
+	assert_sound(heap);
+	fx_close(heap);
+}
+
+/* A reaper died with the ends of an inherited magazine in his log: it is finished before the heir
+ * uses them. */
+static void an_heir_finishes_the_log_of_a_dead_reaper_first(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+	struct cm_seg *seg = &heap->seg;
+	struct cm_magazine_shm *m;
+	struct cm_self dead = {0}, reaper;
+
+	(void)state;
+	assert_int_equal(cm_life_enter(&seg->life, &dead), 0);
+	m = &cm_magazines(dead.slot)->magazine[cm_mark_of(7)];
+	cm_write(&m->cap, 8);
+	cm_write(&m->ends, cm_ends(5, 5));
+	cm_robust_unlock(dead.slot, dead.raw);
+	reaper = dies_committed(seg, CM_LOCK_BIN + 7, &m->ends, cm_ends(6, 6));
+	comap_heap_free(heap, comap_heap_malloc(heap, 1));
+	assert_int_equal(cm_read(&reaper.slot->redo.commit), 0);
+	assert_int_equal(cm_read(&m->ends), cm_ends(6, 6));
+	assert_int_equal(cm_read(&m->full), 6 + 8);
+	assert_sound(heap);
+	fx_close(heap);
+}
+
 struct reaping {
 	struct cm_seg *seg;
 	struct cm_self self;
@@ -295,6 +398,10 @@ static void a_reap_counts_whom_it_reaped_while_entering(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		KIN_TEST(a_newcomer_goes_on_with_the_magazines_of_the_dead),
+		KIN_TEST(a_lean_newcomer_wants_none),
+		KIN_TEST(scribbled_magazines_are_not_gone_on_with),
+		KIN_TEST(an_heir_finishes_the_log_of_a_dead_reaper_first),
 		KIN_TEST(a_dead_threads_units_go_back),
 		KIN_TEST(a_dead_threads_half_made_slab_goes_back),
 		KIN_TEST(a_dead_threads_segments_go_back),
