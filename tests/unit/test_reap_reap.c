@@ -317,14 +317,15 @@ static void scribbled_magazines_are_not_gone_on_with(void **state)
 	fx_close(heap);
 }
 
-/* A reaper died with the ends of an inherited magazine in his log: it is finished before the heir
- * uses them. */
+/* A reaper died with the ends of an inherited magazine in his log, and another who lives is about to
+ * reap him: it is finished before the heir uses them. */
 static void an_heir_finishes_the_log_of_a_dead_reaper_first(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
 	struct cm_seg *seg = &heap->seg;
 	struct cm_magazine_shm *m;
-	struct cm_self dead = {0}, reaper;
+	struct cm_self dead = {0}, other = {0}, reaper;
+	uint64_t seen;
 
 	(void)state;
 	assert_int_equal(cm_life_enter(&seg->life, &dead), 0);
@@ -333,8 +334,13 @@ static void an_heir_finishes_the_log_of_a_dead_reaper_first(void **state)
 	cm_write(&m->ends, cm_ends(5, 5));
 	cm_robust_unlock(dead.slot, dead.raw);
 	reaper = dies_committed(seg, CM_LOCK_BIN + 7, &m->ends, cm_ends(6, 6));
+	assert_int_equal(cm_life_enter(&seg->life, &other), 0);
+	assert_int_equal(cm_lock_take(&seg->life, &reaper.slot->reap, &other, 0, &seen), 0);
 	comap_heap_free(heap, comap_heap_malloc(heap, 1));
+	assert_int_equal(fx_stats(heap).deaths, 1);
 	assert_int_equal(cm_read(&reaper.slot->redo.commit), 0);
+	cm_lock_give(&reaper.slot->reap);
+	cm_life_leave(&other);
 	assert_int_equal(cm_read(&m->ends), cm_ends(6, 6));
 	assert_int_equal(cm_read(&m->full), 6 + 8);
 	assert_sound(heap);
