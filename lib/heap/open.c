@@ -497,7 +497,7 @@ int comap_heap_trim(comap_heap *heap)
 		return err;
 	cm_seat_drain(heap, seat);
 	cm_slab_trim(&heap->seg, &seat->self);
-	err = cm_purge(&heap->seg, &seat->self, 0);
+	err = cm_purge_all(&heap->seg, &seat->self);
 	cm_seat_leave(heap, seat);
 	return err;
 }

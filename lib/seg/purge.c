@@ -67,6 +67,7 @@ static uint64_t take(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, boo
 	}
 	cm_tx_put(tx, used, cm_read(used) + (uint64_t)used_by);
 	cm_tx_put(tx, dirty, cm_read(dirty) + (uint64_t)dirty_by);
+	cm_decay_note(seg, cm_read(dirty) + (uint64_t)dirty_by);
 	cm_tx_commit(tx);
 	return mask;
 }
@@ -96,7 +97,8 @@ static void give_clean(struct cm_seg *seg, const struct cm_self *self, uint64_t 
 	cm_tx_end(&tx);
 }
 
-int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep)
+/* everything: whatever the count of dirty units says, and headers. */
+static int purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep, bool everything)
 {
 	uint64_t first = seg->data_off >> CM_SEGMENT_SHIFT, at = cm_seg_limit(seg) >> CM_SEGMENT_SHIFT;
 	uint64_t mask;
@@ -107,8 +109,8 @@ int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep)
 		mask = 0;
 		cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
 		while (at > first && mask == 0 &&
-		       (keep == 0 || cm_read(cm_span_word(seg, CM_SPAN_DIRTY)) > keep))
-			mask = take(seg, &tx, --at, keep == 0);
+		       (everything || cm_read(cm_span_word(seg, CM_SPAN_DIRTY)) > keep))
+			mask = take(seg, &tx, --at, everything);
 		cm_tx_end(&tx);
 		if (mask == 0)
 			return 0;
@@ -124,6 +126,16 @@ int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep)
 		give_clean(seg, self, at, mask);
 	}
 	return 0;
+}
+
+int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep)
+{
+	return purge(seg, self, keep, false);
+}
+
+int cm_purge_all(struct cm_seg *seg, const struct cm_self *self)
+{
+	return purge(seg, self, 0, true);
 }
 
 void cm_purge_excess(struct cm_seg *seg, const struct cm_self *self)

@@ -160,6 +160,8 @@ int cm_whole_grow(struct cm_seg *seg, const struct cm_self *self, uint64_t n);
 
 /* Punch free units until at most `keep` of them may have storage. */
 int cm_purge(struct cm_seg *seg, const struct cm_self *self, uint64_t keep);
+/* Punch whatever is free, headers of empty segments, too. */
+int cm_purge_all(struct cm_seg *seg, const struct cm_self *self);
 /* The same, if there are more than the heap's dirty_max. */
 void cm_purge_excess(struct cm_seg *seg, const struct cm_self *self);
 

@@ -222,7 +222,7 @@ int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uin
 			cm_purge_excess(seg, self);
 			return err;
 		}
-		(void)cm_purge(seg, self, 0);
+		(void)cm_purge_all(seg, self);
 		has_purged = true;
 	}
 	ret_span->unit = segment << 6 | at;

@@ -184,7 +184,7 @@ int cm_whole_take(struct cm_seg *seg, const struct cm_self *self, uint64_t pages
 			cm_purge_excess(seg, self);
 			return err;
 		}
-		(void)cm_purge(seg, self, 0);
+		(void)cm_purge_all(seg, self);
 		has_purged = true;
 	}
 	*ret_segment = s;

@@ -67,25 +67,33 @@ static int commit_ring(struct cm_seg *seg, const struct cm_self *self, unsigned 
 	return err;
 }
 
+/* A neighbour may have scribbled on it. */
+static uint32_t cap_of(struct cm_magazine_shm *m)
+{
+	return (uint32_t)cm_min(cm_read(&m->cap), CM_RING);
+}
+
 /* After tail or cap changed.  To the short way of free (heap/malloc.c) the magazine has room until
  * head is there. */
 static void set_full(struct cm_magazine_shm *m)
 {
-	uint64_t ends = cm_read(&m->ends);
-	uint32_t cap = cm_read(&m->cap);
+	cm_write(&m->full, cm_ends_tail(cm_read(&m->ends)) + cap_of(m));
+}
 
-	CM_INVARIANT(cm_ends_count(ends) <= cap);
-	cm_write(&m->full, cm_ends_tail(ends) + cap);
+/* Of what the magazines hold when they are full; a cap may be none of ours. */
+static void forget_bytes(struct cm_cache *cache, unsigned cls, uint32_t n)
+{
+	cache->bytes -= (uint32_t)cm_min(n * cm_classes[cls].size, cache->bytes);
 }
 
 /* Some have come since this magazine got its cap: our share is smaller now. */
 static void shrink(struct cm_seg *seg, struct cm_cache *cache, struct cm_magazine_shm *m, unsigned cls)
 {
-	uint32_t cap = cm_read(&m->cap), less = cap / 2;
+	uint32_t cap = cap_of(m), less = cap / 2;
 
 	if (less < CAP_AT_FIRST || can_afford(seg, cache->bytes))
 		return;
-	cache->bytes -= (cap - less) * cm_classes[cls].size;
+	forget_bytes(cache, cls, cap - less);
 	cm_write(&m->cap, less);
 }
 
@@ -93,7 +101,7 @@ static void shrink(struct cm_seg *seg, struct cm_cache *cache, struct cm_magazin
 static void warm(struct cm_seg *seg, const struct cm_self *self, struct cm_cache *cache, unsigned cls)
 {
 	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
-	uint32_t cap = cm_read(&m->cap), most = cap_most(cls), size = cm_classes[cls].size;
+	uint32_t cap = cap_of(m), most = cap_most(cls), size = cm_classes[cls].size;
 	uint32_t want = cap ? cap * 2 : CAP_AT_FIRST;
 
 	if (cache->is_lean || ++cache->heat[cls] < (cap ? HEAT_TO_GROW : HEAT_TO_OPEN))
@@ -133,7 +141,7 @@ static int refill(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 		  cm_word *dst, uint64_t *ret_off)
 {
 	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
-	uint32_t want = batch_of(cache, cls, REFILLS, cm_read(&m->cap)), n, head, tail, first = 0;
+	uint32_t want = batch_of(cache, cls, REFILLS, cap_of(m)), n, head, tail, first = 0;
 	cm_word *ring = cm_ring(self->slot, cm_mark_of(cls));
 	uint64_t offs[CM_BATCH_MOST], ends;
 	struct cm_tx tx;
@@ -255,7 +263,7 @@ int cm_cache_alloc(struct cm_seg *seg, const struct cm_self *self, struct cm_cac
 	uint64_t ends;
 	uint32_t head;
 
-	if (cm_read(&m->cap) == 0) {
+	if (cap_of(m) == 0) {
 		warm(seg, self, cache, cls);
 		return cm_slab_alloc(seg, self, cls, dst, ret_off);
 	}
@@ -298,7 +306,7 @@ int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 {
 	unsigned cls = block->cls, mark = cm_mark_of(cls);
 	struct cm_magazine_shm *m = &cm_magazines(self->slot)->magazine[mark];
-	uint32_t cap = cm_read(&m->cap), head;
+	uint32_t cap = cap_of(m), head, n;
 	uint64_t ends = cm_read(&m->ends);
 
 	if (cap == 0) {
@@ -311,9 +319,9 @@ int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 		warm(seg, self, cache, cls);
 		shrink(seg, cache, m, cls);
 		do {
-			flush(seg, self, self->slot, cls, batch_of(cache, cls, FLUSHES, cap), misfreed);
+			n = flush(seg, self, self->slot, cls, batch_of(cache, cls, FLUSHES, cap), misfreed);
 			ends = cm_read(&m->ends);
-		} while (cm_ends_count(ends) >= cm_read(&m->cap));
+		} while (n && cm_ends_count(ends) >= cap_of(m));
 		set_full(m);
 	}
 	head = cm_ends_head(ends);
@@ -329,6 +337,12 @@ int cm_cache_free(struct cm_seg *seg, const struct cm_self *self, struct cm_cach
 	if (CM_CHECK_LEVEL >= 1)
 		cm_slab_fill_freed(seg, block); /* nobody but us takes it from the magazine */
 	return 0;
+}
+
+/* Also one without a cap, if a neighbour scribbled there: nobody knows what is in it. */
+static bool is_open(struct cm_magazine_shm *m)
+{
+	return cm_read(&m->cap) || cm_read(&m->ends) || cm_read(&m->full);
 }
 
 /* Nothing is in it. */
@@ -354,7 +368,7 @@ void cm_cache_drain(struct cm_seg *seg, const struct cm_self *self, struct cm_sl
 			;
 	/* death before: they are flushed again; they are empty */
 	for (unsigned cls = 0; cls < CM_CLASSES; cls++)
-		if (cm_read(&m[cm_mark_of(cls)].cap))
+		if (is_open(&m[cm_mark_of(cls)]))
 			close_magazine(&m[cm_mark_of(cls)]);
 }
 
@@ -367,12 +381,12 @@ void cm_cache_inherit(struct cm_seg *seg, const struct cm_self *self, struct cm_
 	for (unsigned cls = 0; cls < CM_CLASSES; cls++) {
 		m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
 		cap = cm_read(&m->cap);
-		if (cap == 0)
+		if (!is_open(m))
 			continue;
 		/* as in cm_cache_drain: a reaper may have died with its ends in his log */
 		cm_tx_begin(&seg->log, self, CM_LOCK_BIN + cls, &tx);
 		cm_tx_end(&tx);
-		if (cap > cap_most(cls) || cm_ends_count(cm_read(&m->ends)) > cap) {
+		if (cap == 0 || cap > cap_most(cls) || cm_ends_count(cm_read(&m->ends)) > cap) {
 			cm_add(&seg->super->damages, 1); /* what is in it is lost, and no more */
 			close_magazine(m);
 			continue;
@@ -393,10 +407,10 @@ void cm_cache_decay(struct cm_seg *seg, const struct cm_self *self, struct cm_ca
 	for (unsigned cls = 0; cls < CM_CLASSES; cls++) {
 		m = &cm_magazines(self->slot)->magazine[cm_mark_of(cls)];
 		ends = cm_read(&m->ends);
-		if (cm_read(&m->cap) && ends == cache->ends[cls]) {
+		if (cap_of(m) && ends == cache->ends[cls]) {
 			while (flush(seg, self, self->slot, cls, CM_RING, misfreed) > 0)
 				;
-			cache->bytes -= cm_read(&m->cap) * cm_classes[cls].size;
+			forget_bytes(cache, cls, cap_of(m));
 			close_magazine(m);
 			ends = 0;
 		}

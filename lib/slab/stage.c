@@ -111,10 +111,11 @@ static int take_from(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint64_
 int cm_stage_take(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint32_t want, uint64_t *offs,
 		  uint32_t *ret_n)
 {
-	uint32_t n = 0, got = 0;
-	uint64_t unit;
+	uint32_t n = 0, got = 0, nmet = 0;
+	uint64_t unit, met[CM_BATCH_MOST];
 	int err = 0;
 
+	want = (uint32_t)cm_min(want, CM_BATCH_MOST);
 	/* a block is a word of a map at most, a slab four more; and the caller stages a few */
 	while (err == 0 && n < want && CM_REDO_PAIRS - tx->n >= want - n + 4 + CALLERS_PAIRS) {
 		unit = cm_tx_get(tx, cm_bin_list(seg, cls));
@@ -122,6 +123,11 @@ int cm_stage_take(struct cm_seg *seg, struct cm_tx *tx, unsigned cls, uint32_t w
 			break;
 		if (!cm_slab_begins(seg, cls, unit))
 			return -EUCLEAN;
+		/* one met again is in the list though it has none left, or the list is a ring */
+		for (uint32_t i = 0; i < nmet; i++)
+			if (met[i] == unit)
+				return -EUCLEAN;
+		met[nmet++] = unit;
 		err = take_from(seg, tx, cls, unit, want - n, offs + n, &got);
 		n += got;
 	}

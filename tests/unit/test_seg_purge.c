@@ -28,7 +28,7 @@ static void a_purge_gives_back_what_is_free(void **state)
 			comap_heap_free(heap, p[i]);
 		}
 	}
-	assert_int_equal(cm_purge(&heap->seg, &self, 0), 0);
+	assert_int_equal(cm_purge_all(&heap->seg, &self), 0);
 	assert_int_equal(dirty(heap), 0);
 	assert_sound(heap);
 	for (unsigned i = 0; i < nkept; i++) {
@@ -36,7 +36,7 @@ static void a_purge_gives_back_what_is_free(void **state)
 			fx_is_filled(kept[i], comap_heap_usable_size(heap, kept[i]), i * 2 + 1));
 		comap_heap_free(heap, kept[i]);
 	}
-	assert_int_equal(cm_purge(&heap->seg, &self, 0), 0);
+	assert_int_equal(cm_purge_all(&heap->seg, &self), 0);
 	assert_int_equal(dirty(heap), 0);
 	assert_true(fx_stored(heap) <= before + 16384); /* the slot and the tables */
 	fx_close(heap);
@@ -56,7 +56,7 @@ static void a_purge_keeps_as_much_as_it_is_told(void **state)
 	assert_int_equal(dirty(heap), 20 + 128);
 	assert_int_equal(cm_purge(&heap->seg, &self, 100), 0);
 	assert_true(dirty(heap) <= 100 && dirty(heap) >= 20); /* highest addresses first */
-	assert_int_equal(cm_purge(&heap->seg, &self, 0), 0);
+	assert_int_equal(cm_purge_all(&heap->seg, &self), 0);
 	assert_int_equal(dirty(heap), 0);
 	fx_close(heap);
 }
@@ -69,7 +69,7 @@ static void storage_that_cannot_go_back_stays_dirty(void **state)
 	(void)state;
 	comap_heap_free(heap, comap_heap_malloc(heap, 20 * CM_UNIT));
 	heap->seg.backing.no_punch = true;
-	assert_int_equal(cm_purge(&heap->seg, &self, 0), -EOPNOTSUPP);
+	assert_int_equal(cm_purge_all(&heap->seg, &self), -EOPNOTSUPP);
 	assert_true(dirty(heap) >= 20);
 	assert_true(cm_read(&self.slot->hold_at) == 0);
 	assert_int_equal(comap_heap_trim(heap), -EOPNOTSUPP);

@@ -291,7 +291,7 @@ static void zeroed_runs_read_as_zeroes(void **state)
 			(void)resize(&e, off, size + CM_UNIT);
 		release(&e, off);
 		if (i % 4 == 0)
-			assert_int_equal(cm_purge(e.seg, &e.self, 0), 0);
+			assert_int_equal(cm_purge_all(e.seg, &e.self), 0);
 	}
 	assert_true(has_seen[0] && has_seen[1]);
 	fx_close(e.heap);

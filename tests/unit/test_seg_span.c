@@ -157,7 +157,7 @@ static void a_span_reads_as_zeroes_when_it_says_so(void **state)
 	assert_int_equal(take(heap, &self, 2, 1, &span), 0);
 	assert_false(span.is_zeroed);
 	give(heap, &self);
-	assert_int_equal(cm_purge(&heap->seg, &self, 0), 0);
+	assert_int_equal(cm_purge_all(&heap->seg, &self), 0);
 	assert_int_equal(take(heap, &self, 4, 1, &span), 0);
 	assert_true(span.is_zeroed);
 	assert_true(fx_is_zero(cm_seg_at(&heap->seg, span.unit << CM_UNIT_SHIFT), 4 * CM_UNIT));

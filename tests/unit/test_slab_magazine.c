@@ -1,6 +1,7 @@
 /* test_slab_magazine.c - magazines: filled, flushed, capped, counted, given back by the reaper. */
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 #include "fixture.h"
 #include "kin.h"
 
@@ -250,6 +251,86 @@ static void batches_may_be_scattered_over_full_slabs(void **state)
 	fx_close(heap);
 }
 
+/* A neighbour's stray store may hit any word of a magazine at any time: the calls after it return,
+ * and write nowhere but into the heap. */
+static void scribbled_words_of_a_magazine_end_no_call(void **state)
+{
+	static const uint64_t values[] = { 0, 1, 7, 65, 150, 500, 60000, 0xffffffff, ~0ull };
+	enum { VALUES = sizeof values / sizeof *values, WORDS = 4, N = 300 };
+	static void *p[N];
+
+	(void)state;
+	for (unsigned k = 0; k < VALUES * WORDS * 2; k++) {
+		comap_heap *heap = fx_heap(64 * CM_MIB);
+		struct cm_magazine_shm *m;
+		uint64_t value = values[k / (WORDS * 2)];
+
+		assert_int_equal(comap_heap_set_decay(heap, 1), 0);
+		heat(heap, SIZE);
+		m = magazine(heap, SIZE);
+		for (unsigned i = 0; i < N; i++) /* half of the time the magazine is nearly full */
+			p[i] = comap_heap_malloc(heap, SIZE);
+		for (unsigned i = 0; k % 2 && i < 60; i++)
+			comap_heap_free(heap, p[i]);
+		switch (k / 2 % WORDS) {
+		case 0:
+			cm_write(&m->cap, (uint32_t)value);
+			break;
+		case 1:
+			cm_write(&m->full, (uint32_t)value);
+			break;
+		case 2:
+			cm_write(&m->ends, value);
+			break;
+		default:
+			cm_write(&m->ends, value << 32);
+		}
+		for (unsigned turn = 0; turn < 3; turn++) {
+			for (unsigned i = 0; i < N; i++)
+				p[i] = comap_heap_malloc(heap, SIZE);
+			for (unsigned i = 0; i < N; i++)
+				comap_heap_free(heap, p[i]);
+		}
+		usleep(10000);
+		for (unsigned i = 0; i < 64; i++) /* a decay */
+			assert_int_equal(comap_heap_set_quota(heap, 0), 0);
+		assert_true(fx_stats(heap).grown <= 32 * CM_MIB); /* it does not eat the heap */
+		(void)comap_heap_trim(heap);
+		assert_int_equal(cm_read(&m->cap) | cm_read(&m->full) | cm_read(&m->ends), 0);
+		fx_close(heap);
+	}
+}
+
+/* Tables that make a refill meet a slab twice: it gives up instead of handing out blocks twice. */
+static void a_refill_meets_no_slab_twice(void **state)
+{
+	enum { N = 400 };
+	static void *p[N];
+
+	(void)state;
+	for (unsigned how = 0; how < 2; how++) {
+		comap_heap *heap = fx_heap(64 * CM_MIB);
+		struct cm_seg *seg = &heap->seg;
+		uint64_t unit, n = 0;
+
+		heat(heap, SIZE);
+		unit = cm_read(cm_bin_list(seg, cls_of(SIZE)));
+		if (how == 0)
+			cm_write(&cm_seg_desc(seg, unit)->nfree, 1000);
+		else
+			cm_write(&cm_seg_desc(seg, unit)->link, unit << 32);
+		for (unsigned i = 0; i < N; i++)
+			p[i] = comap_heap_malloc(heap, SIZE);
+		for (unsigned i = 0; i < N; i++)
+			for (unsigned k = 0; k < i; k++)
+				assert_true(!p[i] || p[i] != p[k]);
+		for (unsigned i = 0; i < N; i++)
+			n += p[i] == NULL;
+		assert_true(n > 0 || how == 1);
+		comap_heap_close(heap); /* damaged, so not looked over */
+	}
+}
+
 /* ---- misuse -------------------------------------------------------------------- */
 
 struct told {
@@ -424,6 +505,8 @@ int main(void)
 		KIN_TEST(caps_shrink_when_others_come),
 		KIN_TEST(trim_and_detach_give_all_back),
 		KIN_TEST(batches_may_be_scattered_over_full_slabs),
+		KIN_TEST(scribbled_words_of_a_magazine_end_no_call),
+		KIN_TEST(a_refill_meets_no_slab_twice),
 		KIN_TEST(random_work_hands_no_block_out_twice),
 		KIN_TEST(a_block_freed_twice_in_a_row_is_told_at_once),
 		KIN_TEST(a_block_freed_twice_is_told_by_the_flush_at_the_latest),
