@@ -91,8 +91,8 @@ struct comap_heap_opts {
 			      * space, not memory.  0: 1 TiB, or less where the kernel grants less */
 	uint64_t quota;      /* new heap: most bytes of storage it may hold; 0: no limit */
 	uint64_t dirty_max;  /* new heap: at most so many free bytes are kept for reuse before they go
-			      * back to the system; fewer, since a free segment of 4 MiB goes back
-			      * at once; 0: 64 MiB */
+			      * back to the system; or fewer, since segments of 4 MiB go back whole;
+			      * 0: 64 MiB */
 	uint64_t timeout_ns; /* how long to wait for a neighbour that is repairing the heap;
 			      * 0: 10 seconds */
 	uint32_t numa;       /* COMAP_NUMA_*; not for READONLY */
@@ -268,8 +268,8 @@ COMAP_API int comap_heap_set_quota(comap_heap *heap, uint64_t quota);
 
 /* Set the period of decay in milliseconds, for everybody; a new heap has 10000, 0 is none.
  * Free storage that nobody wanted during a whole period goes back to the system, as far as
- * dirty_max left it; and a thread gives back blocks it took in advance of a size it did not
- * allocate or free during one.  Both happen inside other calls that take a lock, now and then:
+ * dirty_max left it; and a thread gives back what it took in advance of a size of which it had
+ * as many ready at the end of a period as at its beginning.  Both happen inside other calls that take a lock, now and then:
  * a heap that nobody uses stays as it is.  Returns 0, -EROFS or -EDEADLK. */
 COMAP_API int comap_heap_set_decay(comap_heap *heap, uint32_t ms);
 
@@ -405,7 +405,8 @@ COMAP_API int comap_heap_check(comap_heap *heap,
 enum comap_misuse {
 	COMAP_MISUSE_FOREIGN = 1,   /* freed what this heap never handed out */
 	COMAP_MISUSE_DOUBLE = 2,    /* freed what is free already: found at once when it was the last
-				     * freed, else when it goes back to its slab; -Dcheck=1: at once */
+				     * freed, else when it goes back to its slab: told when a free takes it there,
+				     * counted in any case; -Dcheck=1: at once */
 	COMAP_MISUSE_INTERIOR = 3,  /* freed the middle of a block; in a busy class with -Dcheck=1 */
 	COMAP_MISUSE_REENTRY = 4,   /* freed from a handler that interrupted comap: the block leaks */
 };

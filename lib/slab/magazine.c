@@ -8,15 +8,16 @@
  * Only the slot's thread does this, so what needs no order among threads needs
  * only the compiler's (atomic.h).
  *
- * An empty magazine is refilled, and a full one flushed by its older half, by one
- * record under the bin's lock: words of maps, and `ends`.  A block is thus free
+ * An empty magazine is refilled, and a full one flushed of its older half, or all of
+ * it, by one record under the bin's lock: words of maps, and `ends`.  A block is thus free
  * in a map, or in one magazine, or in use, at any instant and for whoever
  * recovers.  A block in the magazine of a dead thread goes back when that thread
  * is reaped.
  *
  * A class begins without (cap 0: every call works on the maps) and gets a
  * magazine when it has been busy; its cap doubles while it stays busy, within
- * what the heap can afford for each of its threads.
+ * what the heap can afford for each of its threads.  It falls when others come,
+ * and an idle magazine is closed after a while (cm_cache_decay).
  */
 #include <errno.h>
 #include "slab/stage.h"
@@ -120,7 +121,7 @@ static void warm(struct cm_seg *seg, const struct cm_self *self, struct cm_cache
 }
 
 /* How many to take or give at once.  Half a magazine, so that the other way is as far; all of
- * it for who has gone the same way thrice. */
+ * it for who went the same way the two times before. */
 static uint32_t batch_of(struct cm_cache *cache, unsigned cls, enum way way, uint32_t cap)
 {
 	uint8_t *run = &cache->run[cls];
