@@ -90,14 +90,14 @@ static double first_fill(void)
 
 static double large(void)
 {
-	enum { N = 32 };
+	enum { N = 32, WARM = 100 }; /* rounds until it has had all the memory it will */
 	char *at[N] = {0};
 	uint64_t random = 4, n = 0, r, size;
 	double start = 0, took = 0;
 	unsigned i;
 
-	for (unsigned round = 0; round < 3 || took < seconds; round++) {
-		if (round == 2)
+	for (unsigned round = 0; round <= WARM || took < seconds; round++) {
+		if (round == WARM)
 			start = now();
 		for (unsigned k = 0; k < 200; k++) {
 			r = next(&random);
@@ -109,7 +109,7 @@ static double large(void)
 			at[i] = stamped(size, i);
 			at[i][size - 1] = 1;
 		}
-		if (round >= 2) {
+		if (round >= WARM) {
 			n += 200;
 			took = now() - start;
 		}

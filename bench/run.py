@@ -180,7 +180,7 @@ set boxwidth 0.9
 set key outside top center horizontal
 set ylabel "speed, comap = 1 (log)"
 set logscale y 2
-set yrange [0.015:8]
+set yrange [0.0078:4]
 set grid ytics
 set xtics rotate by -30
 plot for [i=2:{len(names) + 2}] "{data}" using i:xtic(1) title columnheader(i)
@@ -211,4 +211,5 @@ def main():
     return 1 if any(name == 'comap' for name, _, _ in failed) else 0
 
 
-sys.exit(main())
+if __name__ == '__main__':
+    sys.exit(main())
