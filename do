@@ -121,7 +121,7 @@ do_demo() {
 }
 
 do_test() {
-	need "${base[@]}" mandoc        # man pages are looked over
+	need "${base[@]}" mandoc man-db groff-base   # man pages are looked over
 	build_and_test build -- --setup full "$@"
 	finish
 }
