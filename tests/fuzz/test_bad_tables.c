@@ -136,6 +136,8 @@ static void end_damage(void)
 #define AT_SUPER(field) offsetof(struct cm_super_shm, field)
 #define AT_SLOT(i, field) (CM_SLOTS_OFF + (i) * CM_SLOT_STRIDE + offsetof(struct cm_slot_shm, field))
 #define AT_PAIR(i, k, field) (AT_SLOT(i, redo.pair) + (k) * 16 + offsetof(struct cm_redo_pair_shm, field))
+/* ends, then cap | full << 32 */
+#define AT_MAGAZINE(i, mark) (CM_SLOTS_OFF + (i) * CM_SLOT_STRIDE + CM_SLOT_MAGAZINES + (mark) * 16)
 #define AT_LOCK(id) (CM_LOCKS_OFF + (uint64_t)(id) * 64)
 #define AT_LAST(id) (AT_LOCK(id) + 8)
 #define AT_LOCK_WORD(id, k) (AT_LOCK(id) + 16 + (k) * 8)
@@ -320,6 +322,28 @@ static void damaged_logs_are_refused(void **state)
 	SUFFER(SEED_DEAD, SURVIVED, { AT_SLOT(i, state), CM_SLOT_FREE });
 	SUFFER(SEED_DEAD, REPORTED, { AT_LOCK(CM_LOCK_SPAN), 0 });
 	SUFFER(SEED_DEAD, REPORTED, { AT_SLOT(i, redo.commit), CM_LOCK_ROOT << 16 | 6 });
+	end_damage();
+}
+
+static void damaged_magazines_are_refused(void **state)
+{
+	const uint64_t caps[] = { 65, 150, 0xffffffff, 1ull << 32, 64ull << 32 };
+	const uint64_t ends[] = { 1, 64, 1ull << 32, 5 | 5ull << 32, ~0ull };
+	uint64_t i = SEED_SLOT_LOG;
+
+	(void)state;
+	begin_damage();
+	for (size_t k = 0; k < sizeof caps / sizeof *caps; k++)
+		SUFFER(SEED_DEAD, REFUSED, { AT_MAGAZINE(i, 4) + 8, caps[k] });
+	for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
+		SUFFER(SEED_DEAD, REFUSED, { AT_MAGAZINE(i, 4), ends[k] }); /* and no cap */
+	SUFFER(SEED_DEAD, REFUSED, { AT_MAGAZINE(i, 4), 65 }, { AT_MAGAZINE(i, 4) + 8, 64 });
+	SUFFER(SEED_DEAD, REFUSED, { AT_MAGAZINE(i, 4), 5ull << 32 }, { AT_MAGAZINE(i, 4) + 8, 8 });
+	SUFFER(SEED_DEAD, REFUSED, { AT_MAGAZINE(i, CM_UNIT_NONE) + 8, 8 });
+	SUFFER(SEED_DEAD, REFUSED, { AT_MAGAZINE(i, CM_MARK_SLAB_MOST + 1) + 8, 8 });
+	SUFFER(SEED_DEAD, REFUSED, { AT_MAGAZINE(i, CM_UNIT_RUN) + 8, 8 });
+	/* full is its thread's: what the dead left there is closed */
+	SUFFER(SEED_DEAD, SURVIVED, { AT_MAGAZINE(i, 4) + 8, 8 | 1000ull << 32 });
 	end_damage();
 }
 
@@ -742,6 +766,7 @@ int main(void)
 		KIN_TEST(a_hold_half_given_back_is_no_damage),
 		KIN_TEST(flips_in_the_words_that_change),
 		KIN_TEST(damaged_logs_are_refused),
+		KIN_TEST(damaged_magazines_are_refused),
 		KIN_TEST(damaged_holds_are_noticed),
 		KIN_TEST(wild_lock_words_hold_nobody_up),
 		KIN_TEST(wild_bins_are_reported),
