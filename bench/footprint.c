@@ -1,5 +1,7 @@
 /* footprint.c - memory held, RSS or storage of the file, as a multiple of what is live. */
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include "bench.h"
 
 static size_t resident(void)
@@ -85,8 +87,69 @@ static double footprint_shifting(void)
 	return sum / SAMPLES;
 }
 
+/* A MiB of small blocks, of sizes that few allocators round, churned for a while. */
+static void crowd_member(_Atomic uint32_t *ready, uint64_t random)
+{
+	static const uint16_t sizes[] = { 16, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512,
+					  640, 768, 896, 1024 };
+	enum { MOST = 1 << 16 };
+	static struct {
+		void *p;
+		uint32_t size;
+	} at[MOST];
+	uint64_t live = 0, r;
+	unsigned n = 0, i;
+
+	for (; live < 1 << 20; live += at[n++].size) {
+		at[n].size = sizes[next(&random) >> 32 & 15];
+		at[n].p = stamped(at[n].size, n);
+		memset((char *)at[n].p + 8, 1, at[n].size - 8);
+	}
+	for (unsigned k = 0; k < 20000; k++) {
+		r = next(&random);
+		i = (unsigned)((r >> 32) % n);
+		drop(at[i].p, i);
+		at[i].p = stamped(at[i].size, i);
+	}
+	++*ready;
+	for (;;)
+		pause();
+}
+
+/* KiB that each of 500 processes costs beyond its MiB. */
+static double crowd(void)
+{
+	enum { N = 500 };
+	_Atomic uint32_t *ready = zeroed(sizeof *ready);
+	struct timespec nap = { .tv_nsec = 1000000 };
+	double end = now() + 120, over;
+	size_t before = peer_stored();
+	static pid_t pid[N];
+
+	if (!peer_is_shared || before == 0)
+		not_here("processes on one heap whose storage is known");
+	for (unsigned i = 0; i < N; i++) {
+		pid[i] = fork();
+		if (pid[i] < 0)
+			wrong("no process");
+		if (pid[i] == 0)
+			crowd_member(ready, i + 1);
+	}
+	while (*ready < N && now() < end)
+		nanosleep(&nap, NULL);
+	over = (double)(peer_stored() - before) / N / 1024 - 1024;
+	for (unsigned i = 0; i < N; i++) {
+		kill(pid[i], SIGKILL);
+		waitpid(pid[i], NULL, 0);
+	}
+	if (*ready < N)
+		wrong("they do not come");
+	return over;
+}
+
 const struct row footprints[] = {
 	{ "footprint", "x live", footprint_churn, false },
 	{ "shifting", "x live", footprint_shifting, false },
+	{ "crowd", "KiB", crowd, false },
 	{0},
 };
