@@ -20,7 +20,8 @@ void peer_begin(void)
 
 	snprintf(name, sizeof name, "comap-bench-%d", (int)getpid());
 	bi::shared_memory_object::remove(name);
-	memory = (new bi::managed_shared_memory(bi::create_only, name, 4ull << 30))->get_segment_manager();
+	memory = (new bi::managed_shared_memory(bi::create_only, name, 4ull << 30))
+			 ->get_segment_manager();
 	bi::shared_memory_object::remove(name); // mapped it stays
 }
 

@@ -251,7 +251,8 @@ COMAP_API void comap_heap_free_from(comap_heap *heap, comap_ref *src);
  * who takes a lock from the dead finishes what was changed under it.  Call it when
  * you learn of a death (SIGCHLD) and your protocol has cells the dead may have been
  * publishing.  Returns how many slots of dead threads the calling thread reaped, those
- * among them that it met in passing since it called this last; or -EROFS or -EDEADLK.  Time: what the dead held, never the size of the heap.
+ * among them that it met in passing since it called this last; or -EROFS or -EDEADLK.
+ * Time: what the dead held, never the size of the heap.
  */
 COMAP_API int comap_heap_reap(comap_heap *heap);
 
@@ -269,8 +270,9 @@ COMAP_API int comap_heap_set_quota(comap_heap *heap, uint64_t quota);
 /* Set the period of decay in milliseconds, for everybody; a new heap has 10000, 0 is none.
  * Free storage that nobody wanted during a whole period goes back to the system, as far as
  * dirty_max left it; and a thread gives back what it took in advance of a size of which it had
- * as many ready at the end of a period as at its beginning.  Both happen inside other calls that take a lock, now and then:
- * a heap that nobody uses stays as it is.  Returns 0, -EROFS or -EDEADLK. */
+ * as many ready at the end of a period as at its beginning.  Both happen inside other calls
+ * that take a lock, now and then: a heap that nobody uses stays as it is.  Returns 0, -EROFS or
+ * -EDEADLK. */
 COMAP_API int comap_heap_set_decay(comap_heap *heap, uint32_t ms);
 
 enum comap_advice {
@@ -405,8 +407,9 @@ COMAP_API int comap_heap_check(comap_heap *heap,
 enum comap_misuse {
 	COMAP_MISUSE_FOREIGN = 1,   /* freed what this heap never handed out */
 	COMAP_MISUSE_DOUBLE = 2,    /* freed what is free already: found at once when it was the last
-				     * freed, else when it goes back to its slab: told when a free takes it there,
-				     * counted in any case; -Dcheck=1: at once */
+				     * freed, else when it goes back to its slab: told when a
+				     * free takes it there, counted in any case; -Dcheck=1: at
+				     * once */
 	COMAP_MISUSE_INTERIOR = 3,  /* freed the middle of a block; in a busy class with -Dcheck=1 */
 	COMAP_MISUSE_REENTRY = 4,   /* freed from a handler that interrupted comap: the block leaks */
 };

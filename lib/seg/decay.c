@@ -7,8 +7,8 @@
  * goes keeps it; one that has become smaller gives it back after two periods, without anybody
  * having measured the age of anything.
  *
- * decayed_ns and dirty_low are hints: a death between their stores makes one period longer, or too much or too
- * little go back once.
+ * decayed_ns and dirty_low are hints: a death between their stores makes one period longer, or
+ * too much or too little go back once.
  */
 #include "seg/seg.h"
 

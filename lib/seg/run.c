@@ -9,7 +9,8 @@
  * A run becomes a block, and its offset appears in the caller's cell, in one
  * transaction under no lock: until then it is in the caller's hold, and nobody
  * else may touch its words.  The size of a block that is live already changes
- * under the span lock: others may free it as soon as its owner is dead.  A block that is freed first returns to a hold, in
+ * under the span lock: others may free it as soon as its owner is dead.  A block
+ * that is freed first returns to a hold, in
  * the record that clears the cell.
  */
 #include <errno.h>

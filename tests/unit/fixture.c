@@ -183,3 +183,15 @@ const char *fx_path(const char *dir, const char *name)
 	snprintf(path, sizeof paths[0], "%s/%s", dir, name);
 	return path;
 }
+
+void fx_heat(comap_heap *heap, size_t size)
+{
+	void *p[64];
+
+	for (int turn = 0; turn < 3; turn++) {
+		for (unsigned i = 0; i < 64; i++)
+			assert_non_null(p[i] = comap_heap_malloc(heap, size));
+		for (unsigned i = 0; i < 64; i++)
+			comap_heap_free(heap, p[i]);
+	}
+}

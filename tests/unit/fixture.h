@@ -68,6 +68,9 @@ bool fx_is_zero(const void *p, size_t n);
 /* Bytes of storage behind the heap's file, as stat(2) counts them. */
 uint64_t fx_stored(comap_heap *heap);
 
+/* Use a size until the calling thread has a magazine for it, with blocks in it. */
+void fx_heat(comap_heap *heap, size_t size);
+
 /* A size_t the compiler knows nothing about: for sizes it would warn of. */
 size_t fx_blind(size_t n);
 

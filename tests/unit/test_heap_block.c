@@ -358,6 +358,7 @@ static void a_call_within_a_call_is_edeadlk(void **state)
 	assert_int_equal(comap_heap_reap(heap), -EDEADLK);
 	assert_int_equal(comap_heap_trim(heap), -EDEADLK);
 	assert_int_equal(comap_heap_set_quota(heap, 0), -EDEADLK);
+	assert_int_equal(comap_heap_set_decay(heap, 0), -EDEADLK);
 	assert_int_equal(comap_heap_check(heap, NULL, NULL), -EDEADLK);
 	cm_seat_leave(heap, seat);
 	assert_int_equal(comap_heap_usable_size(heap, p), 16); /* the block leaked, as promised */

@@ -242,14 +242,7 @@ static void a_log_that_names_the_dead_is_finished_before_the_slot_is_free(void *
 
 static int leaves_full_magazines(void *heap)
 {
-	void *p[64];
-
-	for (unsigned turn = 0; turn < 3; turn++) {
-		for (unsigned i = 0; i < 64; i++)
-			assert_non_null(p[i] = comap_heap_malloc(heap, 700));
-		for (unsigned i = 0; i < 64; i++)
-			comap_heap_free(heap, p[i]);
-	}
+	fx_heat(heap, 700);
 	raise(SIGKILL);
 	return 0;
 }

@@ -79,27 +79,14 @@ static void without_decay_all_stays(void **state)
 	fx_close(heap);
 }
 
-/* Each has a magazine afterwards, and it is full. */
-static void heat(comap_heap *heap, size_t size)
-{
-	void *p[64];
-
-	for (int turn = 0; turn < 3; turn++) {
-		for (unsigned i = 0; i < 64; i++)
-			assert_non_null(p[i] = comap_heap_malloc(heap, size));
-		for (unsigned i = 0; i < 64; i++)
-			comap_heap_free(heap, p[i]);
-	}
-}
-
 static void idle_magazines_are_closed(void **state)
 {
 	comap_heap *heap = decaying_heap();
 	unsigned idle = cm_class_of(64), busy = cm_class_of(256);
 
 	(void)state;
-	heat(heap, 64);
-	heat(heap, 256);
+	fx_heat(heap, 64);
+	fx_heat(heap, 256);
 	assert_true(fx_stats(heap).classes[idle].cached > 0);
 	for (unsigned i = 0; i < 4; i++) {
 		comap_heap_free(heap, comap_heap_malloc(heap, 256)); /* head as it was */
@@ -110,7 +97,7 @@ static void idle_magazines_are_closed(void **state)
 	assert_true(fx_stats(heap).classes[busy].cached > 0);
 	assert_int_equal(fx_live_blocks(heap), 4);
 	assert_sound(heap);
-	heat(heap, 64); /* and opens again */
+	fx_heat(heap, 64); /* and opens again */
 	assert_true(fx_stats(heap).classes[idle].cached > 0);
 	fx_close(heap);
 }

@@ -27,14 +27,7 @@ static uint64_t cached(comap_heap *heap, size_t size)
 /* A magazine for the class, all its blocks free. */
 static void heat(comap_heap *heap, size_t size)
 {
-	void *p[64];
-
-	for (int turn = 0; turn < 3; turn++) {
-		for (unsigned i = 0; i < 64; i++)
-			assert_non_null(p[i] = comap_heap_malloc(heap, size));
-		for (unsigned i = 0; i < 64; i++)
-			comap_heap_free(heap, p[i]);
-	}
+	fx_heat(heap, size);
 	assert_true(cm_read(&magazine(heap, size)->cap) > 0);
 }
 
