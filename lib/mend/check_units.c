@@ -47,7 +47,7 @@ static void check_unit(struct cm_check *c, uint64_t unit, unsigned mark)
 }
 
 /* What the unit table claims of a split segment: a bit for each unit of a slab or run. */
-static uint64_t claimed_in(struct cm_check *c, uint64_t segment)
+static uint64_t claimed_in(struct cm_check *c, uint64_t segment, uint64_t free)
 {
 	uint64_t claimed = 0, unit, mask;
 	unsigned mark, n;
@@ -56,6 +56,10 @@ static uint64_t claimed_in(struct cm_check *c, uint64_t segment)
 		unit = segment << 6 | u;
 		mark = cm_read(&c->seg->units[unit]);
 		if (mark == CM_UNIT_NONE)
+			continue;
+		/* a run began here, and was freed */
+		if (mark == CM_UNIT_RUN && (free >> u & 1) &&
+		    cm_read(&cm_seg_desc(c->seg, unit)->kind) != CM_UNIT_RUN)
 			continue;
 		check_unit(c, unit, mark);
 		n = 1;
@@ -80,7 +84,7 @@ static void check_split(struct cm_check *c, uint64_t s, struct sums *sums)
 	struct cm_header_shm *h = cm_seg_header(c->seg, s);
 	uint64_t free = cm_read(&h->free), have = cm_read(&h->have), off = s << CM_SEGMENT_SHIFT;
 	const char *fault = cm_span_fault(c->seg, s);
-	uint64_t held = cm_check_held_in(c, s), claimed = claimed_in(c, s);
+	uint64_t held = cm_check_held_in(c, s), claimed = claimed_in(c, s, free);
 
 	/* what the units' words said before is in one of the two */
 	atomic_thread_fence(memory_order_acquire);

@@ -52,6 +52,8 @@ static uint64_t take(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, boo
 			mask = ~0ull; /* the header, too */
 			used_by = CM_UNITS_PER_SEGMENT - 1;
 		}
+		/* death before the commit: free units without marks */
+		cm_span_clear_marks(seg, segment, mask & ~1ull);
 	}
 	if (mask == 0)
 		return 0;

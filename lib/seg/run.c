@@ -6,12 +6,12 @@
  * segments, described by the segment table.  Offset space is rounded to units
  * or segments, storage to pages.
  *
- * A run becomes a block, and its offset appears in the caller's cell, in one
- * transaction under no lock: until then it is in the caller's hold, and nobody
- * else may touch its words.  The size of a block that is live already changes
- * under the span lock: others may free it as soon as its owner is dead.  A block
- * that is freed first returns to a hold, in
- * the record that clears the cell.
+ * Units that have all their storage become a block, and its offset appears in the
+ * caller's cell, in the record that takes them.  Others lie in the caller's hold while they
+ * get it, nobody else may touch their words, and become one in a transaction under no lock.
+ * The size of a block that is live already changes under the span lock: others may free it
+ * as soon as its owner is dead.  A block is freed in one record with its cell; its mark in
+ * the unit table stays, and means nothing without the descriptor's kind.
  */
 #include <errno.h>
 #include "seg/seg.h"
@@ -22,14 +22,19 @@ static int alloc_units(struct cm_seg *seg, const struct cm_self *self, uint64_t 
 		       uint32_t align, cm_word *dst, uint64_t *ret_off, bool *ret_is_zeroed)
 {
 	uint32_t n = (uint32_t)cm_div_up(size, CM_UNIT);
+	const struct cm_run run = { .bytes = size, .dst = dst };
 	struct cm_desc_shm *desc;
 	struct cm_span span;
 	struct cm_tx tx;
 	int err;
 
-	err = cm_span_take(seg, self, n, align, size, &span);
+	err = cm_span_take(seg, self, n, align, size, &run, &span);
 	if (err < 0)
 		return err;
+	*ret_off = span.unit << CM_UNIT_SHIFT;
+	*ret_is_zeroed = span.is_zeroed;
+	if (span.is_run)
+		return 0;
 	desc = cm_seg_desc(seg, span.unit);
 	cm_write(&desc->size, cm_round_up(size, CM_PAGE));
 	cm_write(&seg->units[span.unit], CM_UNIT_RUN);
@@ -37,10 +42,8 @@ static int alloc_units(struct cm_seg *seg, const struct cm_self *self, uint64_t 
 	cm_tx_put(&tx, &desc->kind, CM_UNIT_RUN);
 	cm_tx_put(&tx, &self->slot->hold_at, CM_HOLD_NONE);
 	if (dst)
-		cm_tx_put(&tx, dst, span.unit << CM_UNIT_SHIFT);
+		cm_tx_put(&tx, dst, *ret_off);
 	cm_tx_commit(&tx);
-	*ret_off = span.unit << CM_UNIT_SHIFT;
-	*ret_is_zeroed = span.is_zeroed;
 	return 0;
 }
 
@@ -152,14 +155,11 @@ static int free_units(struct cm_seg *seg, const struct cm_self *self, uint64_t u
 		return -ENOENT;
 	}
 	cm_tx_put(&tx, &desc->kind, CM_UNIT_NONE);
-	cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, unit >> 6, mask);
+	cm_span_stage_give(seg, &tx, unit >> 6, mask);
 	if (src)
 		cm_tx_put(&tx, src, 0);
 	cm_tx_commit(&tx);
 	cm_tx_end(&tx);
-	/* death here: the reaper does the same */
-	cm_write(&seg->units[unit], CM_UNIT_NONE);
-	cm_span_give_hold(seg, self, self->slot);
 	return 0;
 }
 
@@ -202,11 +202,10 @@ static int shrink_units(struct cm_seg *seg, const struct cm_self *self, uint64_t
 	struct cm_tx tx;
 
 	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
-	cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, unit >> 6, cm_mask(tail, n - want));
+	cm_span_stage_give(seg, &tx, unit >> 6, cm_mask(tail, n - want));
 	cm_tx_put(&tx, &desc->size, want * CM_UNIT);
 	cm_tx_commit(&tx);
 	cm_tx_end(&tx);
-	cm_span_give_hold(seg, self, self->slot);
 	return 0;
 }
 

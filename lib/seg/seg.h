@@ -105,21 +105,33 @@ struct cm_span {
 	uint64_t unit;      /* first one */
 	uint32_t n;         /* units */
 	bool is_zeroed;     /* it reads as zeroes */
+	bool is_run;        /* it is a block already, and in no hold */
+};
+/* What cm_span_take makes of units that have all their storage. */
+struct cm_run {
+	uint64_t bytes;
+	cm_word *dst; /* the cell that gets its offset in the same instant, or NULL */
 };
 /* Storage behind the first `bytes` bytes of n units, which are the caller's (in its hold, or of
  * its block).  -ENOSPC. */
 int cm_span_store(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes);
 
 /* n neighbouring units, the first a multiple of align, into the caller's hold, with
- * storage behind their first `bytes` bytes and their descriptor.  -ENOMEM, -ENOSPC. */
+ * storage behind their first `bytes` bytes and their descriptor.  run, or NULL: may be that block at
+ * once.  -ENOMEM, -ENOSPC. */
 int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uint32_t align,
-		 uint64_t bytes, struct cm_span *ret_span);
+		 uint64_t bytes, const struct cm_run *run, struct cm_span *ret_span);
 /* The n units from `unit` on, when they are free: into the hold, with storage behind
  * `bytes` bytes of them.  -EBUSY: they are not. */
 int cm_span_take_at(struct cm_seg *seg, const struct cm_self *self, uint64_t unit, uint32_t n,
 		    uint64_t bytes);
 /* Give back what slot holds (units or segments); its tables are cleared first. */
 void cm_span_give_hold(struct cm_seg *seg, const struct cm_self *self, struct cm_slot_shm *slot);
+
+/* Stage: the units of mask, which the caller has, are free. */
+void cm_span_stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t mask);
+/* Marks that freed runs left at free units of a split segment go.  Under the span lock. */
+void cm_span_clear_marks(struct cm_seg *seg, uint64_t segment, uint64_t mask);
 
 /* What is wrong with a split segment's header, a static string, or NULL.  Under the span lock. */
 const char *cm_span_fault(const struct cm_seg *seg, uint64_t segment);

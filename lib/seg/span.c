@@ -13,7 +13,8 @@
  * True whenever the span lock is free:
  *   1. a unit's free bit is set exactly when it is no part of a slab, a run or a
  *      slot's hold;
- *   2. the unit table says NONE for every free unit;
+ *   2. the unit table says NONE for every free unit, or RUN where a run began that was
+ *      freed: without the descriptor's kind it means nothing;
  *   3. the table's longest run is that of the free word;
  *   4. CM_SPAN_USED and CM_SPAN_DIRTY are the sums the check recomputes.
  * All of it changes in one redo record, so a death leaves all or none.
@@ -21,6 +22,7 @@
  * Storage is committed between the record that takes the units into the hold
  * and their use, with no span or bin lock held: a process stopped inside
  * fallocate holds nobody up (but for a new page of roots, under the root lock).
+ * Units that have all their storage become a run in the very record that takes them.
  */
 #include <errno.h>
 #include "seg/seg.h"
@@ -97,7 +99,16 @@ static void stage_words(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, 
 	cm_decay_note(seg, cm_read(dirty) + (uint64_t)dirty_by);
 }
 
-/* Stage: the units of mask are ours.  -ENOMEM: the quota forbids. */
+void cm_span_clear_marks(struct cm_seg *seg, uint64_t segment, uint64_t mask)
+{
+	cm_byte *mark = &seg->units[segment << 6];
+
+	for (; mask; mask &= mask - 1)
+		if (cm_read(&mark[cm_lowest(mask)]))
+			cm_write(&mark[cm_lowest(mask)], CM_UNIT_NONE);
+}
+
+/* Stage: the units of mask are free no more.  -ENOMEM: the quota forbids. */
 static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t mask)
 {
 	struct cm_header_shm *h = cm_seg_header(seg, segment);
@@ -108,11 +119,12 @@ static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, ui
 	if (n > warm && held + n - warm > cm_read(&seg->super->quota))
 		return -ENOMEM;
 	stage_words(seg, tx, segment, cm_read(&h->free) & ~mask, n, -(int64_t)warm);
-	cm_hold_stage(tx, tx->self->slot, CM_HOLD_UNITS, segment, mask);
+	/* death before the commit: free units without marks */
+	cm_span_clear_marks(seg, segment, mask);
 	return 0;
 }
 
-static void stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t mask)
+void cm_span_stage_give(struct cm_seg *seg, struct cm_tx *tx, uint64_t segment, uint64_t mask)
 {
 	struct cm_header_shm *h = cm_seg_header(seg, segment);
 	cm_word *hint = cm_span_word(seg, CM_SPAN_HINT);
@@ -179,8 +191,34 @@ static int equip(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes)
 	return err < 0 ? err : cm_span_store(seg, unit, n, bytes);
 }
 
+/* Is all the storage of these free units known to be there, and the descriptor of the first? */
+static bool is_equipped(const struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes)
+{
+	uint64_t end = (unit << CM_UNIT_SHIFT) + cm_round_up(bytes, CM_PAGE);
+
+	if (!(cm_read(&cm_seg_header(seg, unit >> 6)->meta) >> (unit & 63) / 4 & 1))
+		return false;
+	for (uint64_t u = unit; u < unit + n; u++)
+		if (stored_to(seg, u) < cm_min(end, (u + 1) << CM_UNIT_SHIFT))
+			return false;
+	return true;
+}
+
+/* Stage: the units that are taken are a run.  Nobody looks at them before the commit; a death there
+ * leaves the mark of a run at a free unit, which means nothing. */
+static void stage_run(struct cm_seg *seg, struct cm_tx *tx, uint64_t unit, const struct cm_run *run)
+{
+	struct cm_desc_shm *desc = cm_seg_desc(seg, unit);
+
+	cm_write(&desc->size, cm_round_up(run->bytes, CM_PAGE));
+	cm_write(&seg->units[unit], CM_UNIT_RUN);
+	cm_tx_put(tx, &desc->kind, CM_UNIT_RUN);
+	if (run->dst)
+		cm_tx_put(tx, run->dst, unit << CM_UNIT_SHIFT);
+}
+
 int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uint32_t align,
-		 uint64_t bytes, struct cm_span *ret_span)
+		 uint64_t bytes, const struct cm_run *run, struct cm_span *ret_span)
 {
 	bool has_purged = false, is_first_free;
 	uint64_t segment, whole, mask;
@@ -196,6 +234,11 @@ int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uin
 			mask = cm_mask(at, n);
 			err = stage_take(seg, &tx, segment, mask);
 			is_first_free = n == 1 && align == 1 && (whole == 0 || whole > segment);
+			ret_span->is_run = run && is_equipped(seg, segment << 6 | at, n, bytes);
+			if (err == 0 && ret_span->is_run)
+				stage_run(seg, &tx, segment << 6 | at, run);
+			else if (err == 0)
+				cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, segment, mask);
 			if (err == 0 && is_first_free)
 				cm_tx_put(&tx, cm_span_word(seg, CM_SPAN_HINT), segment);
 			if (err == 0)
@@ -206,7 +249,8 @@ int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uin
 		cm_tx_end(&tx);
 		if (err == 0) {
 			ret_span->is_zeroed = !(cm_read(&cm_seg_header(seg, segment)->have) & mask);
-			err = equip(seg, segment << 6 | at, n, bytes);
+			if (!ret_span->is_run)
+				err = equip(seg, segment << 6 | at, n, bytes);
 			if (err == 0)
 				break;
 			cm_span_give_hold(seg, self, self->slot);
@@ -243,8 +287,10 @@ int cm_span_take_at(struct cm_seg *seg, const struct cm_self *self, uint64_t uni
 	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &tx);
 	if ((cm_read(&cm_seg_header(seg, segment)->free) & mask) == mask)
 		err = stage_take(seg, &tx, segment, mask);
-	if (err == 0)
+	if (err == 0) {
+		cm_hold_stage(&tx, self->slot, CM_HOLD_UNITS, segment, mask);
 		cm_tx_commit(&tx);
+	}
 	cm_tx_end(&tx);
 	if (err < 0)
 		return err;
@@ -263,7 +309,7 @@ void cm_span_give_hold(struct cm_seg *seg, const struct cm_self *self, struct cm
 	at = cm_read(&slot->hold_at);
 	what = cm_read(&slot->hold_what);
 	if (at >> 56 == CM_HOLD_UNITS)
-		stage_give(seg, &tx, at & 0xffffffff, what);
+		cm_span_stage_give(seg, &tx, at & 0xffffffff, what);
 	else if (at >> 56 == CM_HOLD_SEGMENTS)
 		cm_whole_stage_give(seg, &tx, at & 0xffffffff, what);
 	cm_hold_stage(&tx, slot, CM_HOLD_NONE, 0, 0);

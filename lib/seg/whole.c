@@ -85,6 +85,10 @@ static int stage_take(struct cm_seg *seg, struct cm_tx *tx, uint64_t s, uint64_t
 	toll->used += (int64_t)cm_whole_units(toll->entry);
 	if (!quota_allows(seg, toll->used + toll->dirty))
 		return -ENOMEM;
+	/* death before the commit: free units without marks */
+	for (uint64_t i = 0; i < n; i++)
+		if (cm_seg_kind(cm_read(&seg->segments[s + i])) == CM_SEG_SPLIT)
+			cm_span_clear_marks(seg, s + i, ~1ull);
 	cm_tx_put(tx, &seg->segments[s], toll->entry);
 	if (n > 1)
 		cm_tx_fill(tx, &seg->segments[s + 1], n - 1, CM_SEG_CONT);

@@ -28,8 +28,8 @@ enum way { REFILLS, FLUSHES };
 #define HEAT_TO_GROW 4u
 #define CAP_AT_FIRST 8u
 #define CLASS_BYTES_MOST (64 * CM_KIB) /* one magazine holds */
-#define HEAP_BYTES_MOST (8 * CM_MIB)   /* all threads' magazines hold, or */
-#define SLOT_BYTES_LEAST (16 * CM_KIB) /* each of them this much */
+#define HEAP_BYTES_MOST (4 * CM_MIB)   /* all threads' magazines hold, or */
+#define SLOT_BYTES_LEAST (8 * CM_KIB)  /* each of them this much */
 #define SLOT_BYTES_MOST (1 * CM_MIB)
 
 static uint32_t cap_most(unsigned cls)

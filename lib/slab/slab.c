@@ -97,7 +97,7 @@ int cm_slab_add(struct cm_seg *seg, const struct cm_self *self, unsigned cls)
 	struct cm_tx tx;
 	int err;
 
-	err = cm_span_take(seg, self, c->units, c->units, c->units * CM_UNIT, &span);
+	err = cm_span_take(seg, self, c->units, c->units, c->units * CM_UNIT, NULL, &span);
 	if (err < 0)
 		return err;
 	write_desc(seg, cls, span.unit);

@@ -300,6 +300,59 @@ static void step_free_from(struct world *w)
 		comap_heap_free_from(w->heap, cell(w, i));
 }
 
+/* Free units with all their storage, and the marks of runs that were there; a whole segment of them. */
+static void warm_units(struct world *w)
+{
+	void *p[8];
+
+	cells(w);
+	for (unsigned i = 0; i < 8; i++)
+		p[i] = get(w, 120000); /* two units each */
+	for (unsigned i = 0; i < 8; i++)
+		put(w, p[i]);
+	for (unsigned i = 0; i < 4; i++)
+		p[i] = get(w, 1000000 + i);
+	for (unsigned i = 0; i < 4; i++)
+		put(w, p[i]);
+}
+
+/* Runs become blocks in the record that takes them; runs, slabs and a huge block over old marks. */
+static void step_warm_runs(struct world *w)
+{
+	void *p;
+
+	if (!comap_heap_malloc_to(w->heap, 120000, cell(w, 0)) ||
+	    !comap_heap_malloc_to(w->heap, 300000, cell(w, 1)))
+		abort();
+	comap_heap_free_from(w->heap, cell(w, 0));
+	p = get(w, 400000);
+	comap_heap_free_from(w->heap, cell(w, 1));
+	get(w, 3328);
+	put(w, p);
+	p = get(w, 5 << 20);
+	put(w, p);
+	get(w, 100000);
+}
+
+/* A split segment that is all free, with marks, becomes part of a huge block; another goes back. */
+static void all_warm(struct world *w)
+{
+	void *p[64];
+	unsigned n = 40;
+
+	for (unsigned i = 0; i < n; i++)
+		p[i] = get(w, 130000);
+	for (unsigned i = 0; i < n; i++)
+		put(w, p[i]);
+}
+
+static void step_over_marks(struct world *w)
+{
+	put(w, get(w, 4 << 20));
+	comap_heap_trim(w->heap);
+	get(w, 100000);
+}
+
 /* ---- magazines ----------------------------------------------------------------------- */
 
 #define HOT 700   /* bytes: a class that has a magazine */
@@ -716,6 +769,8 @@ const struct scenario scenarios[] = {
 	{ .name = "purge", .prepare = some_blocks, .step = step_purge, .may_leak = 1 },
 	{ .name = "malloc_to", .prepare = cells, .step = step_malloc_to },
 	{ .name = "free_from", .prepare = full_cells, .step = step_free_from },
+	{ .name = "warm_runs", .prepare = warm_units, .step = step_warm_runs, .may_leak = 1 },
+	{ .name = "over_marks", .prepare = all_warm, .step = step_over_marks, .may_leak = 1 },
 	{ .name = "root_set", .prepare = no_root, .step = step_root_set, .verify = verify_root },
 	{ .name = "root_page", .prepare = many_roots, .step = step_root_set, .verify = verify_root },
 	{ .name = "root_delete", .prepare = one_root, .step = step_root_delete, .verify = verify_root },

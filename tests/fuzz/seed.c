@@ -236,7 +236,7 @@ static void dies_with_units(struct victim *v)
 	struct cm_seat *seat = enter(v);
 	struct cm_span span;
 
-	MUST(cm_span_take(seg, &seat->self, 3, 1, 3 * CM_UNIT, &span) == 0);
+	MUST(cm_span_take(seg, &seat->self, 3, 1, 3 * CM_UNIT, NULL, &span) == 0);
 	stand_still(v);
 	cm_span_give_hold(seg, &seat->self, seat->self.slot);
 	cm_seat_leave(v->making->heap, seat);

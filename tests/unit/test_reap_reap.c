@@ -17,7 +17,7 @@ static int holds_units(void *arg)
 	struct cm_self self = fx_self(heap);
 	struct cm_span span;
 
-	KIN_CHECK(cm_span_take(&heap->seg, &self, 5, 1, 5 * CM_UNIT, &span) == 0);
+	KIN_CHECK(cm_span_take(&heap->seg, &self, 5, 1, 5 * CM_UNIT, NULL, &span) == 0);
 	kin_die();
 	return 0;
 }
@@ -28,7 +28,7 @@ static int holds_half_a_slab(void *arg)
 	struct cm_self self = fx_self(heap);
 	struct cm_span span;
 
-	KIN_CHECK(cm_span_take(&heap->seg, &self, 8, 8, 8 * CM_UNIT, &span) == 0);
+	KIN_CHECK(cm_span_take(&heap->seg, &self, 8, 8, 8 * CM_UNIT, NULL, &span) == 0);
 	cm_write(&cm_seg_desc(&heap->seg, span.unit)->kind, 80);
 	for (unsigned i = 0; i < 5; i++) /* five of its eight marks */
 		cm_write(&heap->seg.units[span.unit + i], 80);
@@ -56,7 +56,7 @@ static int holds_what_it_purges(void *arg)
 	struct cm_span span;
 
 	/* take units as purge.c does, punch them, and never return them */
-	KIN_CHECK(cm_span_take(&heap->seg, &self, 3, 1, 3 * CM_UNIT, &span) == 0);
+	KIN_CHECK(cm_span_take(&heap->seg, &self, 3, 1, 3 * CM_UNIT, NULL, &span) == 0);
 	cm_tx_begin(&heap->seg.log, &self, CM_LOCK_NONE, &tx);
 	KIN_CHECK(cm_os_punch(&heap->seg.backing, span.unit << CM_UNIT_SHIFT, 3 * CM_UNIT) == 0);
 	kin_die();

@@ -17,7 +17,7 @@ static struct sums sums_of(comap_heap *heap)
 static int take(comap_heap *heap, const struct cm_self *self, uint32_t n, uint32_t align,
 		struct cm_span *span)
 {
-	return cm_span_take(&heap->seg, self, n, align, n * CM_UNIT, span);
+	return cm_span_take(&heap->seg, self, n, align, n * CM_UNIT, NULL, span);
 }
 
 static void give(comap_heap *heap, const struct cm_self *self)

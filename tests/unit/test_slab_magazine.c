@@ -120,7 +120,7 @@ static void *attend(void *arg)
 
 static void caps_shrink_when_others_come(void **state)
 {
-	enum { OTHERS = 40, BUDGET = 8 << 20 };
+	enum { OTHERS = 24, BUDGET = 4 << 20 }; /* more: 8 blocks of each class are above it */
 	struct crowd crowd = { .heap = fx_heap(CM_GIB) };
 	pthread_t thread[OTHERS];
 
