@@ -50,25 +50,20 @@ void cm_os_unmap(struct cm_backing *b)
 	b->base = NULL;
 }
 
-static size_t page_size(void)
-{
-	return (size_t)sysconf(_SC_PAGESIZE);
-}
-
 void *cm_os_private_page(void)
 {
-	void *page = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *page = mmap(NULL, cm_os_page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (page == MAP_FAILED)
 		return NULL;
-	(void)madvise(page, page_size(), MADV_WIPEONFORK);
+	(void)madvise(page, cm_os_page_size(), MADV_WIPEONFORK);
 	return page;
 }
 
 void cm_os_private_page_drop(void *page)
 {
 	if (page)
-		munmap(page, page_size());
+		munmap(page, cm_os_page_size());
 }
 
 void *cm_os_private_pages(uint64_t size)

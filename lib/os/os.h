@@ -102,6 +102,99 @@ int cm_os_birth_begin(struct cm_os_birth *birth, const char *path, uint32_t mode
 int cm_os_birth_publish(struct cm_os_birth *birth); /* -EEXIST: somebody was first */
 void cm_os_birth_abandon(struct cm_os_birth *birth);
 
+/* ---- input.c: files of any kind, for views -------------------------------------- */
+
+enum cm_os_kind {
+	CM_OS_REGULAR,
+	CM_OS_BLOCK,  /* a disk: mappable, and of a size that fstat does not tell */
+	CM_OS_STREAM, /* a pipe, terminal, socket or other device: read to its end */
+	CM_OS_FOLDER,
+};
+struct cm_os_stat {
+	enum cm_os_kind kind;
+	uint64_t size; /* CM_OS_STREAM: 0 */
+	uint64_t device, inode;
+	uint64_t modified_ns, changed_ns;
+	uint32_t permissions;
+	bool is_fifo;
+};
+int cm_os_stat(int fd, struct cm_os_stat *ret_stat);
+int cm_os_stat_at(int dirfd, const char *path, struct cm_os_stat *ret_stat); /* follows links */
+
+#define CM_OS_OPEN_WRITE    1u
+#define CM_OS_OPEN_CREATE   2u
+#define CM_OS_OPEN_EXCL     4u
+#define CM_OS_OPEN_NOFOLLOW 8u
+/* Any file, and never waiting for one: a FIFO opens without a writer, too.  dirfd -1: the working directory.
+ * It stays non-blocking. */
+#define CM_OS_CWD (-100) /* AT_FDCWD */
+int cm_os_open_any(int dirfd, const char *path, unsigned flags, uint32_t permissions, int *ret_fd);
+int cm_os_dup(int fd, int *ret_fd);
+
+/* read(2): how many, 0 at the end, -EAGAIN: nothing yet, and it is non-blocking; -errno. */
+int64_t cm_os_read(int fd, void *bytes, size_t n);
+/* Wait until there is something to read, or its end.  0: no limit.  -ETIMEDOUT. */
+int cm_os_wait_readable(int fd, uint64_t timeout_ns);
+/* All n of them.  -ENOSPC: also past RLIMIT_FSIZE or a quota. */
+int cm_os_write_at(int fd, const void *bytes, size_t n, uint64_t off);
+
+enum cm_os_fs {
+	CM_OS_FS_LOCAL,
+	CM_OS_FS_MEMORY,  /* tmpfs, a memfd */
+	CM_OS_FS_NETWORK, /* other machines, or programs, change files as they like */
+	CM_OS_FS_PSEUDO,  /* /proc and its like: sizes are no sizes */
+};
+enum cm_os_fs cm_os_fs(int fd, uint32_t *ret_type); /* the type as statfs(2) says it, or 0 */
+
+#define CM_OS_SEAL_SIZE 1u  /* it cannot get shorter */
+#define CM_OS_SEAL_BYTES 2u /* nor can what is in it change */
+unsigned cm_os_seals(int fd); /* 0: none, or no memfd */
+int cm_os_seal(int fd, unsigned seals);
+int cm_os_memfd_named(const char *name, int *ret_fd); /* without seals */
+
+/* ---- filemap.c: parts of files as memory, for views -------------------------------- */
+
+enum cm_os_access { CM_OS_LOOK, CM_OS_SHARED, CM_OS_PRIVATE };
+/* A reservation of address space that nothing is behind: touching it is SIGSEGV. */
+int cm_os_reserve(size_t size, void **ret_at);
+/* Map the file's [off, off + size), off a multiple of the page; at: inside a reservation or mapping of ours, which it
+ * replaces, or NULL.  is_dax: MAP_SYNC. */
+int cm_os_map_part(int fd, uint64_t off, size_t size, enum cm_os_access access, bool is_dax, void *at,
+		   void **ret_at);
+/* Private zeroed pages in the place of a mapping of ours; async-signal-safe. */
+int cm_os_map_zeroes(void *at, size_t size, bool is_writable);
+void cm_os_unmap_part(void *at, size_t size);
+/* Another size, moved when it must be and may. */
+int cm_os_remap(void *at, size_t size, size_t new_size, bool may_move, void **ret_at);
+size_t cm_os_page_size(void);
+
+/* Stored bytes of a shared mapping reach the disk: all of [at, at + size), whole pages. */
+int cm_os_sync_map(void *at, size_t size);
+int cm_os_sync_start(int fd, uint64_t off, uint64_t size); /* begin, and wait for nothing */
+int cm_os_sync_data(int fd);                               /* fdatasync(2) */
+int cm_os_sync_all(int fd);                                /* fsync(2) */
+int cm_os_sync_folder(int dirfd, const char *path);        /* the folder in which path lies */
+
+/* The file ends at size.  Longer: what is new has storage.  -ENOSPC. */
+int cm_os_set_size(int fd, uint64_t size);
+
+struct cm_os_residency {
+	uint64_t pages, resident, dirty;
+};
+/* Of the page cache behind the file's range.  -ENOSYS: this kernel does not tell. */
+int cm_os_cachestat(int fd, uint64_t off, uint64_t size, struct cm_os_residency *ret_residency);
+int cm_os_mincore(const void *at, size_t size, struct cm_os_residency *ret_residency);
+
+/* Have whole pages read in now.  -EFAULT: they are not in the file any more; -EIO; -EINVAL: the kernel cannot. */
+int cm_os_populate_read(void *at, size_t size);
+int cm_os_lock_pages(void *at, size_t size, bool is_locked); /* mlock(2), munlock(2) */
+int cm_os_forget(void *at, size_t size);                     /* MADV_DONTNEED */
+/* memcpy that gives up where memory cannot be had: process_vm_readv(2) of ourselves.  -EFAULT, and some may have
+ * been copied; -EPERM, -ENOSYS: a container forbids it, or the kernel lacks it. */
+int cm_os_copy(void *to, const void *from, size_t n);
+/* The same, where what is written to may be gone. */
+int cm_os_copy_to(void *to, const void *from, size_t n);
+
 /* ---- filelock.c: who has the file open ------------------------------------- */
 
 /* Open-file-description locks on one byte: they live as long as the open file
