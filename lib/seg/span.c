@@ -37,13 +37,10 @@ static uint64_t run_starts(uint64_t word, uint32_t n)
 	return word;
 }
 
+/* Bits 0, align, 2 align...; align: a power of two up to 64. */
 static uint64_t multiples_of(uint32_t align)
 {
-	uint64_t word = 0;
-
-	for (uint32_t i = 0; i < CM_UNITS_PER_SEGMENT; i += align)
-		word |= 1ull << i;
-	return word;
+	return align == 1 ? ~0ull : align < 64 ? ~0ull / ((1ull << align) - 1) : 1;
 }
 
 const char *cm_span_fault(const struct cm_seg *seg, uint64_t segment)
