@@ -138,6 +138,37 @@ static void the_middle_of_a_block_is_told_and_ignored(void **state)
 	fx_close(heap);
 }
 
+/* The mark of a freed run stays in the unit table until its unit is taken, also as a part of a huge
+ * block, whose content could be taken for a descriptor. */
+static void the_mark_of_a_freed_run_makes_no_block(void **state)
+{
+	comap_heap *heap = fx_heap(64 * CM_MIB);
+	struct fx_misuse seen;
+	char *run[32], *huge;
+	uint64_t *word;
+
+	(void)state;
+	for (unsigned i = 0; i < 31; i++)
+		assert_non_null(run[i] = comap_heap_malloc(heap, 2 * CM_UNIT));
+	for (unsigned i = 0; i < 31; i++)
+		comap_heap_free(heap, run[i]);
+	assert_sound(heap);
+	fx_watch_misuse(heap, &seen);
+	for (unsigned i = 0; i < 31; i++)
+		assert_misuse(heap, &seen, run[i], COMAP_MISUSE_DOUBLE);
+	huge = comap_heap_malloc(heap, CM_SEGMENT);
+	assert_true(huge && run[0] > huge && run[0] < huge + CM_SEGMENT);
+	word = (uint64_t *)(void *)huge;
+	for (unsigned i = 0; i < 65536 / 8; i++)
+		word[i] = CM_UNIT_RUN;
+	for (unsigned i = 0; i < 31; i++)
+		assert_misuse(heap, &seen, run[i], COMAP_MISUSE_INTERIOR);
+	assert_int_equal(comap_heap_usable_size(heap, huge), CM_SEGMENT);
+	comap_heap_free(heap, huge);
+	assert_int_equal(fx_live_blocks(heap), 0);
+	fx_close(heap);
+}
+
 static void places_between_blocks_are_no_blocks(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);
@@ -396,6 +427,7 @@ int main(void)
 		KIN_TEST(a_double_free_after_a_trim_is_still_refused),
 		KIN_TEST(a_foreign_pointer_is_told_and_ignored),
 		KIN_TEST(the_middle_of_a_block_is_told_and_ignored),
+		KIN_TEST(the_mark_of_a_freed_run_makes_no_block),
 		KIN_TEST(places_between_blocks_are_no_blocks),
 		KIN_TEST(misuse_without_a_handler_is_counted),
 		KIN_TEST(free_from_of_no_block_leaves_the_cell),
