@@ -300,20 +300,22 @@ static void step_free_from(struct world *w)
 		comap_heap_free_from(w->heap, cell(w, i));
 }
 
-/* Free units with all their storage, and the marks of runs that were there; a whole segment of them. */
+/* Runs of two units each that are freed: units with all their storage, and marks.  Below dirty_max, or
+ * they would be punched. */
+static void free_runs(struct world *w, unsigned n)
+{
+	void *p[7];
+
+	for (unsigned i = 0; i < n; i++)
+		p[i] = get(w, 2 * 65536);
+	for (unsigned i = 0; i < n; i++)
+		put(w, p[i]);
+}
+
 static void warm_units(struct world *w)
 {
-	void *p[8];
-
 	cells(w);
-	for (unsigned i = 0; i < 8; i++)
-		p[i] = get(w, 120000); /* two units each */
-	for (unsigned i = 0; i < 8; i++)
-		put(w, p[i]);
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = get(w, 1000000 + i);
-	for (unsigned i = 0; i < 4; i++)
-		put(w, p[i]);
+	free_runs(w, 6);
 }
 
 /* Runs become blocks in the record that takes them; runs, slabs and a huge block over old marks. */
@@ -322,10 +324,10 @@ static void step_warm_runs(struct world *w)
 	void *p;
 
 	if (!comap_heap_malloc_to(w->heap, 120000, cell(w, 0)) ||
-	    !comap_heap_malloc_to(w->heap, 300000, cell(w, 1)))
+	    !comap_heap_malloc_to(w->heap, 250000, cell(w, 1)))
 		abort();
 	comap_heap_free_from(w->heap, cell(w, 0));
-	p = get(w, 400000);
+	p = get(w, 300000);
 	comap_heap_free_from(w->heap, cell(w, 1));
 	get(w, 3328);
 	put(w, p);
@@ -334,21 +336,23 @@ static void step_warm_runs(struct world *w)
 	get(w, 100000);
 }
 
-/* A split segment that is all free, with marks, becomes part of a huge block; another goes back. */
+/* A split segment that is all free, with marks. */
 static void all_warm(struct world *w)
 {
-	void *p[64];
-	unsigned n = 40;
-
-	for (unsigned i = 0; i < n; i++)
-		p[i] = get(w, 130000);
-	for (unsigned i = 0; i < n; i++)
-		put(w, p[i]);
+	free_runs(w, 7);
 }
 
+/* It becomes a huge block; it goes back to the system. */
 static void step_over_marks(struct world *w)
 {
-	put(w, get(w, 4 << 20));
+	void *p = get(w, 4 << 20);
+
+	get(w, 100000);
+	put(w, p);
+}
+
+static void step_trim_marks(struct world *w)
+{
 	comap_heap_trim(w->heap);
 	get(w, 100000);
 }
@@ -771,6 +775,7 @@ const struct scenario scenarios[] = {
 	{ .name = "free_from", .prepare = full_cells, .step = step_free_from },
 	{ .name = "warm_runs", .prepare = warm_units, .step = step_warm_runs, .may_leak = 1 },
 	{ .name = "over_marks", .prepare = all_warm, .step = step_over_marks, .may_leak = 1 },
+	{ .name = "trim_marks", .prepare = all_warm, .step = step_trim_marks, .may_leak = 1 },
 	{ .name = "root_set", .prepare = no_root, .step = step_root_set, .verify = verify_root },
 	{ .name = "root_page", .prepare = many_roots, .step = step_root_set, .verify = verify_root },
 	{ .name = "root_delete", .prepare = one_root, .step = step_root_delete, .verify = verify_root },
