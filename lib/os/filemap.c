@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <unistd.h>
 #include "os/os.h"
@@ -31,6 +32,13 @@
 size_t cm_os_page_size(void)
 {
 	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t cm_os_memory(void)
+{
+	struct sysinfo info;
+
+	return sysinfo(&info) < 0 ? UINT64_MAX : ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
 }
 
 int cm_os_reserve(size_t size, void **ret_at)

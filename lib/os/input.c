@@ -92,6 +92,13 @@ int cm_os_dup(int fd, int *ret_fd)
 	return 0;
 }
 
+bool cm_os_is_appending(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_APPEND);
+}
+
 int64_t cm_os_read(int fd, void *bytes, size_t n)
 {
 	int64_t got;

@@ -131,6 +131,8 @@ int cm_os_stat_at(int dirfd, const char *path, struct cm_os_stat *ret_stat); /* 
 int cm_os_open_any(int dirfd, const char *path, unsigned flags, uint32_t permissions, int *ret_fd);
 int cm_os_dup(int fd, int *ret_fd);
 
+bool cm_os_is_appending(int fd); /* O_APPEND */
+
 /* read(2): how many, 0 at the end, -EAGAIN: nothing yet, and it is non-blocking; -errno. */
 int64_t cm_os_read(int fd, void *bytes, size_t n);
 /* Wait until there is something to read, or its end.  0: no limit.  -ETIMEDOUT. */
@@ -167,6 +169,7 @@ void cm_os_unmap_part(void *at, size_t size);
 /* Another size, moved when it must be and may. */
 int cm_os_remap(void *at, size_t size, size_t new_size, bool may_move, void **ret_at);
 size_t cm_os_page_size(void);
+uint64_t cm_os_memory(void); /* bytes of RAM and swap this machine has */
 
 /* Stored bytes of a shared mapping reach the disk: all of [at, at + size), whole pages. */
 int cm_os_sync_map(void *at, size_t size);
@@ -194,6 +197,63 @@ int cm_os_forget(void *at, size_t size);                     /* MADV_DONTNEED */
 int cm_os_copy(void *to, const void *from, size_t n);
 /* The same, where what is written to may be gone. */
 int cm_os_copy_to(void *to, const void *from, size_t n);
+
+/* ---- spot.c: where a path leads ------------------------------------------------ */
+
+enum cm_os_spot_what {
+	CM_OS_SPOT_FREE, CM_OS_SPOT_FILE, CM_OS_SPOT_LINK, CM_OS_SPOT_FOLDER, CM_OS_SPOT_OTHER,
+};
+struct cm_os_spot {
+	int folder;                /* O_PATH */
+	int old;                   /* O_PATH: the last that was seen to have the name; -1: nothing had */
+	enum cm_os_spot_what what; /* has it now */
+	char name[256];
+	char temp[256];            /* a name of ours beside it; "" for none */
+};
+/* dirfd as in openat(2).  follows: links in the last part, to where the file is or would be. */
+int cm_os_spot_find(int dirfd, const char *path, bool follows, struct cm_os_spot *ret_spot);
+int cm_os_spot_look(struct cm_os_spot *spot); /* again */
+void cm_os_spot_drop(struct cm_os_spot *spot);
+/* The name reaches the disk; fd: a file in the folder. */
+int cm_os_spot_sync(const struct cm_os_spot *spot, int fd);
+
+/* ---- replace.c: a new file in the place of an old one ------------------------------- */
+
+extern bool cm_os_no_tmpfile; /* tests: pretend the file system has no O_TMPFILE */
+
+/* permissions 0: those that cm_os_replace_dress takes from the old file, or 0666 less umask. */
+int cm_os_replace_begin(struct cm_os_spot *spot, uint32_t permissions, int *ret_fd);
+int cm_os_replace_dress(const struct cm_os_spot *spot, int fd, uint32_t permissions);
+int cm_os_replace_publish(struct cm_os_spot *spot, int fd, bool is_exclusive); /* -EEXIST: exclusive */
+void cm_os_replace_abandon(struct cm_os_spot *spot, int fd); /* closes fd */
+
+/* ---- extend.c: files that get longer ---------------------------------------------- */
+
+/* Storage behind [off, off + size); keeps_size: the file is as long as before.  -ENOSPC: also past
+ * RLIMIT_FSIZE or a quota, and then some may be there; -EOPNOTSUPP, -ENOSYS: the file system cannot. */
+int cm_os_allocate(int fd, uint64_t off, uint64_t size, bool keeps_size);
+/* The file that has the name, or a new one, to write behind its end.  permissions: of a new one; 0:
+ * 0666 less umask. */
+int cm_os_open_append(const struct cm_os_spot *spot, uint32_t permissions, int *ret_fd,
+		      bool *ret_is_made);
+/* All n of them behind the end, wherever it is; *put grows by what was written, also when it fails. */
+int cm_os_append(int fd, const void *bytes, size_t n, uint64_t *put);
+int cm_os_cut(int fd, uint64_t size); /* ftruncate(2): storage behind size goes, too */
+int cm_os_flush_close(int fd);        /* what close(2) would say: NFS writes back then; fd stays open */
+
+/* ---- crew.c: threads that help for the time of a call -------------------------- */
+
+unsigned cm_os_processors(void); /* that this process may use: 1 at least */
+
+struct cm_os_crew {
+	void *threads;
+	unsigned n; /* how many there are */
+	int cancel_state;
+};
+/* fn(arg) in up to n threads: fewer, or none, when the system refuses.  To be joined by the caller, who cannot be
+ * cancelled until then. */
+void cm_os_crew_start(struct cm_os_crew *crew, unsigned n, void *(*fn)(void *arg), void *arg);
+void cm_os_crew_join(struct cm_os_crew *crew);
 
 /* ---- filelock.c: who has the file open ------------------------------------- */
 

@@ -23,6 +23,6 @@ aslr=()
 ! setarch -R true 2>/dev/null || aslr=(--wrap 'setarch -R')
 build_and_test build-tsan -Db_sanitize=thread -- --suite unit -t 10 "${aslr[@]}"
 
-memcheck="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
+memcheck="valgrind -q --error-exitcode=99 --vex-iropt-register-updates=allregs-at-mem-access --leak-check=full --errors-for-leak-kinds=definite"
 memcheck+=$(supp_of valgrind ' --suppressions=')
 build_and_test build -- --suite unit -t 20 --wrap "$memcheck"

@@ -1,0 +1,133 @@
+/*
+ * extend.c - files that get longer: storage before the bytes, and bytes behind the end.
+ *
+ * Past RLIMIT_FSIZE the kernel answers with a signal that ends the process, also to
+ * an allocation, so the limit is asked first.  A long fallocate gives up at any
+ * signal: hence pieces, smaller each time, or a profiler's timer would make it run for
+ * ever.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+#include "os/os.h"
+
+#define PIECE (32 * CM_MIB)
+#define PIECE_LEAST (64 * CM_KIB)
+
+static int full_is_enospc(int err)
+{
+	return err == -EDQUOT ? -ENOSPC : err;
+}
+
+static bool is_past_rlimit(uint64_t end)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) == 0 && end > limit.rlim_cur;
+}
+
+/* What cannot be had at all is not to fill the disk first, under everybody's feet. */
+static bool is_past_disk(int fd, uint64_t size)
+{
+	struct statfs fs;
+
+	/* f_blocks 0: it has no limit, or does not tell */
+	if (size <= PIECE || fstatfs(fd, &fs) < 0 || fs.f_blocks == 0 || fs.f_bsize <= 0)
+		return false;
+	return size / (uint64_t)fs.f_bsize > fs.f_bfree;
+}
+
+int cm_os_allocate(int fd, uint64_t off, uint64_t size, bool keeps_size)
+{
+	uint64_t piece = PIECE, n;
+
+	if (off > INT64_MAX || size > INT64_MAX - off)
+		return -EFBIG;
+	if (is_past_rlimit(off + size) || is_past_disk(fd, size))
+		return -ENOSPC;
+	for (; size; off += n, size -= n) {
+		n = cm_min(size, piece);
+		while (syscall(SYS_fallocate, fd, keeps_size ? FALLOC_FL_KEEP_SIZE : 0, off, n) < 0) {
+			if (errno != EINTR)
+				return full_is_enospc(-errno);
+			piece = cm_max(piece / 2, PIECE_LEAST);
+			n = cm_min(n, piece);
+		}
+	}
+	return 0;
+}
+
+int cm_os_open_append(const struct cm_os_spot *spot, uint32_t permissions, int *ret_fd,
+		      bool *ret_is_made)
+{
+	int how = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW;
+	bool is_made = spot->what == CM_OS_SPOT_FREE;
+	uint32_t mode = permissions ? permissions & 0777 : 0666;
+	int err = 0;
+	long fd;
+
+	how |= O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_LARGEFILE;
+	do {
+		fd = syscall(SYS_openat, spot->folder, spot->name, how | (is_made ? O_EXCL : 0), mode);
+		if (fd < 0 && errno == EEXIST) /* made by somebody else since */
+			is_made = false;
+	} while (fd < 0 && (errno == EINTR || errno == EEXIST));
+	if (fd < 0)
+		return -errno;
+	if (is_made && permissions && fchmod((int)fd, permissions) < 0) {
+		err = -errno;
+		(void)unlinkat(spot->folder, spot->name, 0);
+		cm_os_close((int)fd);
+		return err;
+	}
+	*ret_fd = (int)fd;
+	*ret_is_made = is_made;
+	return 0;
+}
+
+int cm_os_append(int fd, const void *bytes, size_t n, uint64_t *put)
+{
+	const char *from = bytes;
+	struct stat st;
+	int64_t got;
+
+	/* its end is where others left it */
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (is_past_rlimit((uint64_t)st.st_size + n))
+		return -ENOSPC;
+	for (; n; from += got, n -= (size_t)got, *put += (uint64_t)got) {
+		got = syscall(SYS_write, fd, from, cm_min(n, CM_GIB));
+		if (got < 0 && errno == EINTR)
+			got = 0;
+		else if (got < 0)
+			return full_is_enospc(-errno);
+		else if (got == 0)
+			return -EIO;
+	}
+	return 0;
+}
+
+int cm_os_cut(int fd, uint64_t size)
+{
+	while (ftruncate(fd, (off_t)size) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+int cm_os_flush_close(int fd)
+{
+	int copy, err;
+
+	err = cm_os_dup(fd, &copy);
+	if (err < 0)
+		return err == -EMFILE || err == -ENFILE ? 0 : err;
+	/* EINTR: it is closed all the same */
+	return syscall(SYS_close, copy) < 0 && errno != EINTR ? full_is_enospc(-errno) : 0;
+}

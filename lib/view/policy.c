@@ -1,0 +1,59 @@
+/*
+ * policy.c - copy or map?  All of it, in one function.
+ *
+ * Measured (docs/views.md, bench/views): a view of up to some MiB is had faster by
+ * pread into a buffer that was used before than by mmap, which pays a page fault
+ * for each 16 pages and tears the pages down again; with two threads opening
+ * files it is many times slower.  Beyond CM_COPY_MOST the copy falls out of the
+ * cache and mapping wins.  Who will look at little of it does not want the rest copied.
+ *
+ * A file on another machine may be cut short there, and no guard of ours hears of it
+ * in time: what can be copied is.
+ */
+#include "view/view.h"
+
+/* Is so little of it wanted that the faults cost less than the copy?  A fault brings 16 pages. */
+static bool wants_little(const struct comap_view_opts *opts, uint64_t size)
+{
+	uint64_t touched = opts->expect;
+
+	if (opts->expect == 0 || size <= 256 * CM_KIB)
+		return false;
+	if (opts->access == COMAP_VIEW_RANDOM) /* each look may be at another place */
+		touched = opts->expect / 64 * (64 * CM_KIB);
+	return touched < size / 8;
+}
+
+static struct cm_choice copy_or(const struct comap_view_opts *opts, uint64_t size, enum comap_view_why why,
+				bool may_map)
+{
+	uint64_t most = opts->max_copy ? opts->max_copy : CM_MAX_COPY_DEFAULT;
+
+	if (size <= most)
+		return (struct cm_choice){ .is_copy = true, .why = why };
+	if (may_map)
+		return (struct cm_choice){ .why = COMAP_WHY_LARGE };
+	return (struct cm_choice){ .is_copy = true, .why = why, .err = -EFBIG };
+}
+
+struct cm_choice cm_view_choose(const struct comap_view_opts *opts, uint64_t size, enum cm_os_fs fs,
+				unsigned seals)
+{
+	if (opts->mode == COMAP_VIEW_SHARED)
+		return (struct cm_choice){ .why = COMAP_WHY_WRITABLE };
+	if (size == 0)
+		return (struct cm_choice){ .is_copy = true, .why = COMAP_WHY_EMPTY };
+	if ((opts->flags & COMAP_VIEW_STABLE) && !(seals & CM_OS_SEAL_BYTES))
+		return copy_or(opts, size, COMAP_WHY_STABLE, false);
+	if (opts->how == COMAP_VIEW_MAP)
+		return (struct cm_choice){ .why = COMAP_WHY_ASKED };
+	if (opts->how == COMAP_VIEW_COPY || (opts->flags & COMAP_VIEW_NUL))
+		return copy_or(opts, size, COMAP_WHY_ASKED, false);
+	if (fs == CM_OS_FS_NETWORK)
+		return copy_or(opts, size, COMAP_WHY_NETWORK, true);
+	if (wants_little(opts, size))
+		return (struct cm_choice){ .why = COMAP_WHY_FEW };
+	if (size <= CM_COPY_MOST)
+		return copy_or(opts, size, COMAP_WHY_SMALL, true);
+	return (struct cm_choice){ .why = COMAP_WHY_LARGE };
+}
