@@ -52,7 +52,8 @@ void cm_os_unmap(struct cm_backing *b)
 
 void *cm_os_private_page(void)
 {
-	void *page = mmap(NULL, cm_os_page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *page = mmap(NULL, cm_os_page_size(), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (page == MAP_FAILED)
 		return NULL;
