@@ -94,6 +94,7 @@ static int follow(const struct cm_os_spot *spot, char text[4096])
 	uint32_t fs_type;
 	ssize_t n;
 
+	text[0] = '\0';
 	if (fstat(spot->old, &link) < 0 || fstat(spot->folder, &folder) < 0)
 		return -errno;
 	if ((folder.st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH) && link.st_uid != geteuid() &&

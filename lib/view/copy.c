@@ -171,12 +171,10 @@ int cm_copy_to_end(const struct cm_input *in, struct cm_memory **ret_memory)
 	if (err == 0)
 		err = make_room(&b, UINT64_MAX); /* for the zero */
 	memory = err == 0 ? cm_memory_new(0) : NULL;
-	if (err == 0 && !memory)
-		err = -ENOMEM;
-	if (err < 0) {
+	if (!memory) {
 		if (b.pages)
 			cm_pages_give(b.pages, b.span);
-		return err;
+		return err < 0 ? err : -ENOMEM;
 	}
 	b.pages[b.n] = '\0';
 	memory->kind = CM_MEMORY_COPIED;

@@ -149,9 +149,12 @@ int cm_lz4_load_index(comap_lz4 *lz4)
 	all = n > SIZE_MAX / sizeof *all ? NULL : malloc((size_t)n * sizeof *all);
 	if (!all)
 		return -ENOMEM;
-	for (uint64_t i = n; i-- && err == 0; end = all[i].at - all[i].frame_size)
-		if (!find(lz4->bytes, end, &all[i])) /* just now it was: somebody writes there */
+	for (uint64_t i = n; i-- && err == 0;) {
+		if (find(lz4->bytes, end, &all[i]))
+			end = all[i].at - all[i].frame_size;
+		else /* just now it was there: somebody writes */
 			err = 1;
+	}
 	for (uint64_t i = 0; i < n && err == 0; i++)
 		err = load(lz4, &all[i]);
 	free(all);
