@@ -11,7 +11,8 @@
  * A handle may be used by any number of threads at once.  The view under it stays open as long as it does.
  * What the file says is checked before it is believed: a damaged or hostile one is -EUCLEAN.  The exception is an
  * index, whose checksum is against accidents: one made to deceive shows when its blocks are decoded,
- * or the whole is inflated.  In files of strangers, COMAP_LZ4_NO_INDEX.
+ * or the whole is inflated.  And what a block with a match at offset 0 becomes depends on what was in memory.  For
+ * files of strangers there is COMAP_LZ4_NO_INDEX.
  *
  * A file cut short by another process is -ENODATA, but what goes while it is being looked at is SIGBUS, as for any
  * view, where the program did not install the guards (guard.h).  There is no need to enter one: these calls do,
@@ -32,7 +33,7 @@ typedef struct comap_lz4 comap_lz4;
 /* Checksums to verify (XXH32).  One the file does not have is not missed. */
 #define COMAP_LZ4_CHECK_BLOCKS  1u /* of each block, as it is stored */
 #define COMAP_LZ4_CHECK_CONTENT 2u /* comap_lz4_inflate: of a frame's whole content */
-#define COMAP_LZ4_NO_INDEX      4u /* comap_lz4_open: walk, also when there is an index */
+#define COMAP_LZ4_NO_INDEX      4u /* comap_lz4_open: walk in any case, and look through all blocks */
 
 /*
  * Open the compressed file that a view shows; several frames one after the other are one content,

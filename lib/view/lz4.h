@@ -70,6 +70,7 @@ struct comap_lz4 {
 	uint32_t block_most; /* the largest of the frames' */
 	uint32_t checks;     /* those that all frames have */
 	bool has_index;
+	bool is_strict; /* all blocks are measured, whatever the header says */
 	unsigned nslots;
 	cm_word clock; /* of the slots */
 	struct cm_lz4_slot slots[CM_LZ4_SLOTS];

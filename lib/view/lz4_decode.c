@@ -110,7 +110,7 @@ int cm_lz4_decode_exact(const comap_lz4 *lz4, uint64_t i, void *to)
 
 	if (decode(lz4, block, to, size, size))
 		return 0;
-	room = malloc(frame_of(lz4, block)->block_most);
+	room = calloc(1, frame_of(lz4, block)->block_most);
 	if (!room)
 		return -ENOMEM;
 	err = cm_lz4_decode_first(lz4, i, room, size);

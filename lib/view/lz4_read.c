@@ -27,6 +27,7 @@ static int fill(comap_lz4 *lz4, uint32_t flags)
 		return err;
 	err = flags & COMAP_LZ4_NO_INDEX ? 1 : cm_lz4_load_index(lz4);
 	lz4->has_index = err == 0;
+	lz4->is_strict = flags & COMAP_LZ4_NO_INDEX;
 	if (err > 0)
 		err = cm_lz4_walk(lz4);
 	if (err == 0)
@@ -156,7 +157,7 @@ static int load(const comap_lz4 *lz4, struct cm_lz4_slot *slot, const struct par
 	if (is_ready && (is_checked || !must_check))
 		return 0;
 	if (!slot->bytes)
-		slot->bytes = malloc(lz4->block_most);
+		slot->bytes = calloc(1, lz4->block_most); /* zeroes: see lz4_table.c */
 	if (!slot->bytes)
 		return -ENOMEM;
 	cm_write(&slot->block, 0);

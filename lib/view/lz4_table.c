@@ -11,7 +11,10 @@
  * their fullest make up the content, each of the others must be full.
  *
  * A decoder asks for more: offsets that lead into the block, and how its last sequence looks.  What
- * passes here may yet be damaged; what does not, no decoder takes.
+ * passes here may yet be damaged; what does not, no decoder takes, but for one thing: a match at offset 0, which the
+ * format forbids, liblz4 copies from where it writes to, and so whatever was there before
+ * comes out.  Who wants to be sure of files of strangers has all blocks measured; for the others
+ * it is memory of zeroes, or of this same content, wherever it is not the caller's.
  *
  * The tables grow by doubling, as blocks are found: no number in a file makes them large, only its
  * length does, 24 bytes for each block of at least 4.
@@ -86,7 +89,9 @@ int64_t cm_lz4_measure(const void *block, size_t n, uint64_t most)
 			return size <= most ? (int64_t)size : -EUCLEAN;
 		if (end - p < 2)
 			break;
-		p += 2; /* where the match is */
+		if (p[0] == 0 && p[1] == 0) /* where the match is: nowhere */
+			break;
+		p += 2;
 		if (match == 19 && !read_more(&p, end, &match))
 			break;
 		size += match;
@@ -111,7 +116,8 @@ static bool is_known_full(const comap_lz4 *lz4, const struct cm_lz4_frame *frame
 	uint64_t others = (frame->nblocks - 1) * frame->block_most;
 	int64_t last;
 
-	if (!frame->declared || frame->declared < others || frame->declared - others > frame->block_most)
+	if (lz4->is_strict || !frame->declared || frame->declared < others ||
+	    frame->declared - others > frame->block_most)
 		return false;
 	*ret_last = frame->declared - others;
 	if (is_full)
