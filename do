@@ -12,12 +12,12 @@ usage: ./do VERB
   demo [ARGS]           build, then count words in a shared heap while workers are killed
   test [ARGS]           build, then run every test; ARGS go to meson test
   bench [ARGS]          build for speed, then run the benchmarks beside their peers; ARGS: rows;
-                        bench levels: what each -Dcheck costs
+                        bench levels: what each -Dcheck costs; bench views: mmap or read?
   lint                  formatting, warnings of gcc and clang, clang-tidy, shellcheck, floors,
                         fast paths
   sanitize [quick|all]  tests under ASan and UBSan, TSan, valgrind; all: also crash and check=3
   soak [SECONDS]        many processes, random deaths (30 s)
-  fuzz [SECONDS]        libFuzzer on the open path (60 s)
+  fuzz [SECONDS [WHAT]] libFuzzer (60 s) on the open path of heaps, or WHAT: open, lz4
   fresh                 demo and test on a Debian 12 bootstrapped for the occasion
   clean                 remove build/ and build-*/
 END
@@ -130,7 +130,7 @@ do_bench() {
 	local level
 
 	need "${base[@]}" python3 libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libboost-dev \
-		libpmemobj-dev gnuplot-nox
+		libpmemobj-dev gnuplot-nox lz4
 	if [[ ${1:-} == levels ]]; then
 		for level in 0 1 2 3; do
 			build "build-check$level" -Dbuildtype=release -Dbench=enabled -Dtests=disabled \
@@ -141,6 +141,11 @@ do_bench() {
 	fi
 	build build-release -Dbuildtype=release -Dbench=enabled -Dtests=disabled
 	mkdir -p build          # where people look for it
+	if [[ ${1:-} == views ]]; then
+		shift
+		bench/views.py build-release/bench/views build "$@"
+		return
+	fi
 	bench/run.py build-release/bench build "$@"
 }
 
@@ -166,12 +171,17 @@ do_soak() {
 }
 
 do_fuzz() {
+	local what=${2:-open} corpus=tests/fuzz/corpus
+
+	[[ $what == open || $what == lz4 ]] || die "fuzz SECONDS open, or fuzz SECONDS lz4"
+	[[ $what == open ]] || corpus=tests/fuzz/lz4
 	need "${base[@]}" clang libclang-rt-dev
 	CC=clang build build-fuzz -Dfuzz=enabled -Db_sanitize=address,undefined -Db_lundef=false
-	mkdir -p build-fuzz/corpus      # what is found goes here, and is kept for the next run
-	cp -rn tests/fuzz/corpus/. build-fuzz/corpus/
-	build-fuzz/tests/fuzz/fuzz_open -max_total_time="${1:-60}" -artifact_prefix=build-fuzz/ \
-		build-fuzz/corpus
+	# what is found goes to build-fuzz/, and is kept for the next run
+	mkdir -p "build-fuzz/corpus-$what"
+	cp -rn "$corpus/." "build-fuzz/corpus-$what/"
+	"build-fuzz/tests/fuzz/fuzz_$what" -max_total_time="${1:-60}" -artifact_prefix=build-fuzz/ \
+		"build-fuzz/corpus-$what"
 }
 
 do_fresh() {

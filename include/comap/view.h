@@ -72,8 +72,7 @@ enum comap_view_access {
 #define COMAP_VIEW_WAIT     16u  /* a FIFO nobody writes to: wait for a writer, else it is -ENXIO */
 #define COMAP_VIEW_POPULATE 32u  /* map in all pages while opening */
 #define COMAP_VIEW_LOCK     64u  /* keep it in memory (mlock(2)) */
-#define COMAP_VIEW_NUL \
-	128u /* READ, PRIVATE: a copy, with a zero byte behind it that the size does not count */
+#define COMAP_VIEW_NUL      128u /* READ, PRIVATE: a copy, with a zero byte behind it, not counted */
 #define COMAP_VIEW_NO_FD    256u /* READ, PRIVATE: close the file once it is mapped: no descriptor is
 				  * kept, and guards, changed, and residency do without */
 #define COMAP_VIEW_WATCH    512u /* keep the file open also when it was copied, for comap_view_changed */
@@ -91,8 +90,7 @@ struct comap_view_opts {
 			       * With SHARED: the file becomes at least offset + length long */
 	uint64_t expect;      /* how many bytes will be looked at, all in all; 0: unknown */
 	uint64_t max_copy;    /* bytes that may be copied; 0: 64 MiB */
-	uint64_t
-		reserve; /* SHARED: address space, so that comap_view_resize need not move it; 0: none */
+	uint64_t reserve;     /* SHARED: address space, for comap_view_resize not to move it; 0: none */
 	uint64_t timeout_ns;  /* pipes, terminals: most time to wait for a byte; 0: as long as it takes */
 };
 
@@ -111,7 +109,7 @@ struct comap_view_opts {
  * /sys.  With an offset or a length, what comes before is read and dropped.
  *
  * Returns 0, or:
- *   -EINVAL     opts.size not set, unknown flag or enum, flags that contradict: EXCL without
+ *   -EINVAL     no path, opts.size not set, unknown flag or enum, permissions above 07777, flags that contradict: EXCL without
  *               CREATE; CREATE, DAX or reserve without SHARED; NO_FD or NUL with SHARED; NO_FD
  *               with WATCH; MAP with NUL; COPY or STABLE with SHARED; a reserve below length
  *   -EBADF      fd is no open file
@@ -147,11 +145,11 @@ COMAP_API int comap_view_open_memory(const void *data, size_t size, void (*relea
 /*
  * A new memfd of size bytes, zeroed, as a shared view: fill it, seal it, pass its fd to others, who
  * view it by comap_view_open_fd.  name is for /proc/PID/fd.  Returns 0, -EINVAL, -ENOMEM, -ENOSPC, -EMFILE,
- * -ENFILE, or -ENOSYS.
+ * -ENFILE, or -ENOSYS.  -ENOMEM is also a size beyond all memory and swap this machine has.
  */
 COMAP_API int comap_view_open_memfd(const char *name, size_t size, comap_view **ret_view);
 /* Nobody can change its size any more, nor, with is_frozen, its content: the view becomes a read-only
- * one, at the same address.  Returns 0; -EINVAL: no memfd of ours; -EBUSY: others map it writable, or
+ * one, at the same address.  Returns 0; -EINVAL: no memfd of ours, or one with a reserve; -EBUSY: others map it writable, or
  * other handles to this view are out; -EPERM: sealed against more seals; -EAGAIN: I/O is under way. */
 COMAP_API int comap_view_seal(comap_view *view, bool is_frozen);
 
@@ -164,8 +162,8 @@ COMAP_API comap_view *comap_view_dup(comap_view *view);
  * they reach the disk, only comap_view_flush says. */
 COMAP_API void comap_view_close(comap_view *view);
 
-/* Why the calling thread's last call of view.h, window.h, stream.h, writer.h or lz4view.h failed: a
- * sentence with what was done, and to which file; "" when none did.  Good until its next call. */
+/* Why the last of the calling thread's calls of view.h, window.h, stream.h, writer.h or lz4view.h that failed did
+ * so: a sentence with what was done, and to which file; "" when none did yet.  Good until its next call. */
 COMAP_API const char *comap_view_reason(void);
 
 /* ---- what it is ------------------------------------------------------- */
@@ -248,7 +246,7 @@ COMAP_API int comap_view_flush(comap_view *view, uint64_t off, uint64_t size, en
  * The view, and the file, end at its offset + length from now on.  What is new is allocated and reads as zeroes.
  * Within opts.reserve the address stays.  Returns 0, or -EINVAL: length 0, an unknown flag, a part of a view, or
  * the file goes on behind the view; -EROFS: no SHARED view; -EBUSY: other handles, which would lose it; -EFBIG:
- * it would have to move;
+ * it would have to move; -EPERM: a seal forbids it;
  * -EOVERFLOW, -ENOSPC, -ENOMEM, -EIO: it is as it was.
  */
 COMAP_API int comap_view_resize(comap_view *view, uint64_t length, uint32_t flags);
@@ -269,7 +267,8 @@ enum comap_view_advice {
 	COMAP_ADVISE_UNLOCK = 9,
 };
 /* size 0: to the end.  A copy needs no advice but LOCK and UNLOCK: 0.  Returns 0, -ERANGE, -EINVAL: no such advice,
- * or the kernel does not know it; -ENOMEM, -EPERM: RLIMIT_MEMLOCK; -EAGAIN; -EIO. */
+ * or the kernel does not know it, or the pages are locked (UNMAP, COLD, PAGEOUT); -ENOMEM, -EPERM: RLIMIT_MEMLOCK,
+ * or LOCK of a file that was cut short; -EAGAIN; -EIO. */
 COMAP_API int comap_view_advise(comap_view *view, uint64_t off, uint64_t size,
 				enum comap_view_advice advice);
 

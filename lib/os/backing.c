@@ -28,13 +28,12 @@
 #define PIECE_LEAST (64 * CM_KIB)
 #define PAGE 4096u
 
-/* What the heap calls "the storage is full". */
-static int full_is_enospc(int err)
+int cm_os_full_is_enospc(int err)
 {
 	return err == -EDQUOT || err == -EFBIG ? -ENOSPC : err;
 }
 
-static int fallocate_range(int fd, int mode, uint64_t off, uint64_t len)
+int cm_os_fallocate(int fd, int mode, uint64_t off, uint64_t len)
 {
 	uint64_t piece = PIECE, n;
 
@@ -62,8 +61,7 @@ static int populate(char *at, uint64_t len)
 	return 0;
 }
 
-/* Past the process's own limit the kernel's answer is a signal. */
-static bool is_past_rlimit(uint64_t end)
+bool cm_os_is_past_rlimit(uint64_t end)
 {
 	struct rlimit limit;
 
@@ -75,14 +73,14 @@ static int write_zeroes(int fd, uint64_t off, uint64_t len)
 	static const char zeroes[64 * 1024];
 	int64_t n;
 
-	if (is_past_rlimit(off + len))
+	if (cm_os_is_past_rlimit(off + len))
 		return -ENOSPC;
 	for (; len; off += (uint64_t)n, len -= (uint64_t)n) {
 		n = syscall(SYS_pwrite64, fd, zeroes, cm_min(len, sizeof zeroes), off);
 		if (n < 0 && errno == EINTR)
 			n = 0;
 		else if (n < 0)
-			return full_is_enospc(-errno);
+			return cm_os_full_is_enospc(-errno);
 		else if (n == 0)
 			return -ENOSPC;
 	}
@@ -95,7 +93,7 @@ int cm_os_commit(struct cm_backing *b, uint64_t off, uint64_t len)
 		return populate(b->base + off, len);
 	if (b->no_fallocate)
 		return write_zeroes(b->fd, off, len);
-	return full_is_enospc(fallocate_range(b->fd, 0, off, len));
+	return cm_os_full_is_enospc(cm_os_fallocate(b->fd, 0, off, len));
 }
 
 int cm_os_commit_shared(struct cm_backing *b, uint64_t off, uint64_t len, uint64_t zero_at)
@@ -133,7 +131,7 @@ int cm_os_punch(struct cm_backing *b, uint64_t off, uint64_t len)
 	if (b->fd < 0)
 		err = madvise(b->base + off, len, MADV_REMOVE) < 0 ? -errno : 0;
 	else
-		err = fallocate_range(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+		err = cm_os_fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
 	if (err == -EOPNOTSUPP || err == -ENOSYS)
 		b->no_punch = true;
 	return err;
@@ -149,20 +147,20 @@ int cm_os_grow(struct cm_backing *b, uint64_t size)
 		return -errno;
 	if ((uint64_t)st.st_size >= size)
 		return 0;
-	if (is_past_rlimit(size))
+	if (cm_os_is_past_rlimit(size))
 		return -ENOSPC;
 	while (ftruncate(b->fd, (off_t)size) < 0)
 		if (errno != EINTR)
-			return full_is_enospc(-errno);
+			return cm_os_full_is_enospc(-errno);
 	return 0;
 }
 
 void cm_os_probe(struct cm_backing *b)
 {
 	/* an empty file past RLIMIT_FSIZE gets a signal for an answer */
-	int err = b->fd < 0 || is_past_rlimit(PAGE)
+	int err = b->fd < 0 || cm_os_is_past_rlimit(PAGE)
 			  ? 0
-			  : fallocate_range(b->fd, FALLOC_FL_KEEP_SIZE, 0, PAGE);
+			  : cm_os_fallocate(b->fd, FALLOC_FL_KEEP_SIZE, 0, PAGE);
 
 	b->no_fallocate = err == -EOPNOTSUPP || err == -ENOSYS;
 }

@@ -2,33 +2,22 @@
  * extend.c - files that get longer: storage before the bytes, and bytes behind the end.
  *
  * Past RLIMIT_FSIZE the kernel answers with a signal that ends the process, also to
- * an allocation, so the limit is asked first.  A long fallocate gives up at any
- * signal: hence pieces, smaller each time, or a profiler's timer would make it run for
- * ever.
+ * an allocation, so the limit is asked first.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 #include "os/os.h"
 
-#define PIECE (32 * CM_MIB)
-#define PIECE_LEAST (64 * CM_KIB)
+#define NOT_WORTH_ASKING (32 * CM_MIB)
 
 static int full_is_enospc(int err)
 {
-	return err == -EDQUOT ? -ENOSPC : err;
-}
-
-static bool is_past_rlimit(uint64_t end)
-{
-	struct rlimit limit;
-
-	return getrlimit(RLIMIT_FSIZE, &limit) == 0 && end > limit.rlim_cur;
+	return err == -EDQUOT ? -ENOSPC : err; /* EFBIG stays: here it means what it says */
 }
 
 /* What cannot be had at all is not to fill the disk first, under everybody's feet. */
@@ -37,29 +26,18 @@ static bool is_past_disk(int fd, uint64_t size)
 	struct statfs fs;
 
 	/* f_blocks 0: it has no limit, or does not tell */
-	if (size <= PIECE || fstatfs(fd, &fs) < 0 || fs.f_blocks == 0 || fs.f_bsize <= 0)
+	if (size <= NOT_WORTH_ASKING || fstatfs(fd, &fs) < 0 || fs.f_blocks == 0 || fs.f_bsize <= 0)
 		return false;
 	return size / (uint64_t)fs.f_bsize > fs.f_bfree;
 }
 
 int cm_os_allocate(int fd, uint64_t off, uint64_t size, bool keeps_size)
 {
-	uint64_t piece = PIECE, n;
-
 	if (off > INT64_MAX || size > INT64_MAX - off)
 		return -EFBIG;
-	if (is_past_rlimit(off + size) || is_past_disk(fd, size))
+	if (cm_os_is_past_rlimit(off + size) || is_past_disk(fd, size))
 		return -ENOSPC;
-	for (; size; off += n, size -= n) {
-		n = cm_min(size, piece);
-		while (syscall(SYS_fallocate, fd, keeps_size ? FALLOC_FL_KEEP_SIZE : 0, off, n) < 0) {
-			if (errno != EINTR)
-				return full_is_enospc(-errno);
-			piece = cm_max(piece / 2, PIECE_LEAST);
-			n = cm_min(n, piece);
-		}
-	}
-	return 0;
+	return full_is_enospc(cm_os_fallocate(fd, keeps_size ? FALLOC_FL_KEEP_SIZE : 0, off, size));
 }
 
 int cm_os_open_append(const struct cm_os_spot *spot, uint32_t permissions, int *ret_fd,
@@ -99,7 +77,7 @@ int cm_os_append(int fd, const void *bytes, size_t n, uint64_t *put)
 	/* its end is where others left it */
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (is_past_rlimit((uint64_t)st.st_size + n))
+	if (cm_os_is_past_rlimit((uint64_t)st.st_size + n))
 		return -ENOSPC;
 	for (; n; from += got, n -= (size_t)got, *put += (uint64_t)got) {
 		got = syscall(SYS_write, fd, from, cm_min(n, CM_GIB));

@@ -41,16 +41,6 @@ uint64_t cm_os_memory(void)
 	return sysinfo(&info) < 0 ? UINT64_MAX : ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
 }
 
-int cm_os_reserve(size_t size, void **ret_at)
-{
-	void *at = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (at == MAP_FAILED)
-		return -errno;
-	*ret_at = at;
-	return 0;
-}
-
 int cm_os_map_part(int fd, uint64_t off, size_t size, enum cm_os_access access, bool is_dax, void *at,
 		   void **ret_at)
 {
@@ -60,6 +50,10 @@ int cm_os_map_part(int fd, uint64_t off, size_t size, enum cm_os_access access, 
 					    : MAP_SHARED;
 	void *got = mmap(at, size, prot, flags | (at ? MAP_FIXED : 0), fd, (off_t)off);
 
+	if (got == MAP_FAILED && errno == EPERM && access == CM_OS_LOOK)
+		/* before Linux 6.7 a memfd sealed against writing takes no shared mapping; its bytes
+		 * do not change, so a private one shows the same */
+		got = mmap(at, size, prot, MAP_PRIVATE | (at ? MAP_FIXED : 0), fd, (off_t)off);
 	if (got == MAP_FAILED)
 		return -errno;
 	*ret_at = got;
@@ -142,19 +136,14 @@ int cm_os_set_size(int fd, uint64_t size)
 
 	if (err < 0)
 		return err;
-	if (size <= had) {
-		while (ftruncate(fd, (off_t)size) < 0)
-			if (errno != EINTR)
-				return -errno;
-		return 0;
-	}
+	if (size <= had)
+		return cm_os_cut(fd, size);
 	cm_os_probe(&file);
 	err = cm_os_grow(&file, size);
 	if (err == 0)
 		err = cm_os_commit(&file, had, size - had);
-	if (err < 0) /* as it was */
-		while (ftruncate(fd, (off_t)had) < 0 && errno == EINTR)
-			;
+	if (err < 0)
+		(void)cm_os_cut(fd, had); /* as it was */
 	return err;
 }
 

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -135,11 +134,9 @@ int cm_os_wait_readable(int fd, uint64_t timeout_ns)
 int cm_os_write_at(int fd, const void *bytes, size_t n, uint64_t off)
 {
 	const char *from = bytes;
-	struct rlimit limit;
 	int64_t put;
 
-	/* past the process's own limit the kernel's answer is a signal */
-	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && off + n > limit.rlim_cur)
+	if (cm_os_is_past_rlimit(off + n))
 		return -ENOSPC;
 	for (; n; from += put, off += (uint64_t)put, n -= (size_t)put) {
 		put = syscall(SYS_pwrite64, fd, from, cm_min(n, CM_GIB), off);

@@ -43,6 +43,13 @@ int cm_os_grow(struct cm_backing *b, uint64_t size);
 /* Learn what the file system can do. */
 void cm_os_probe(struct cm_backing *b);
 
+/* What comap calls "the storage is full". */
+int cm_os_full_is_enospc(int err);
+/* fallocate(2), whatever signals come. */
+int cm_os_fallocate(int fd, int mode, uint64_t off, uint64_t len);
+/* Past the process's own limit (RLIMIT_FSIZE) the kernel's answer is a signal. */
+bool cm_os_is_past_rlimit(uint64_t end);
+
 /* ---- map.c: address space ------------------------------------------------ */
 
 #define CM_OS_BASE_ALIGN (4 * CM_MIB)
@@ -157,10 +164,8 @@ int cm_os_memfd_named(const char *name, int *ret_fd); /* without seals */
 /* ---- filemap.c: parts of files as memory, for views -------------------------------- */
 
 enum cm_os_access { CM_OS_LOOK, CM_OS_SHARED, CM_OS_PRIVATE };
-/* A reservation of address space that nothing is behind: touching it is SIGSEGV. */
-int cm_os_reserve(size_t size, void **ret_at);
 /* Map the file's [off, off + size), off a multiple of the page; at: inside a reservation or mapping of ours, which it
- * replaces, or NULL.  is_dax: MAP_SYNC. */
+ * replaces, or NULL.  is_dax: MAP_SYNC.  To look at a memfd sealed against writing is possible everywhere. */
 int cm_os_map_part(int fd, uint64_t off, size_t size, enum cm_os_access access, bool is_dax, void *at,
 		   void **ret_at);
 /* Private zeroed pages in the place of a mapping of ours; async-signal-safe. */

@@ -42,7 +42,7 @@ static int advise(struct cm_memory *memory, const struct cm_range *r, enum comap
 	case COMAP_ADVISE_UNLOCK:
 		err = cm_os_lock_pages(r->page, r->page_size, advice == COMAP_ADVISE_LOCK);
 		if (err == 0 && advice == COMAP_ADVISE_LOCK)
-			memory->is_locked = true;
+			atomic_store_explicit(&memory->is_locked, true, memory_order_relaxed);
 		return err;
 	case COMAP_ADVISE_UNMAP:
 		if (memory->mode == COMAP_VIEW_PRIVATE)

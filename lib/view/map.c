@@ -39,10 +39,6 @@ int cm_memory_map(struct cm_memory *memory, void *at)
 	int err = cm_os_map_part(memory->fd, begin, memory->span, cm_memory_access(memory), is_dax,
 				 at, &got);
 
-	/* before Linux 6.7 a memfd sealed against writing takes no shared mapping; its bytes do not
-	 * change, so a private one shows the same */
-	if (err == -EPERM && memory->mode == COMAP_VIEW_READ)
-		err = cm_os_map_part(memory->fd, begin, memory->span, CM_OS_PRIVATE, false, at, &got);
 	if (err < 0)
 		return err;
 	if (got != memory->base) { /* else other threads may be reading these */

@@ -22,9 +22,9 @@ static int sync_range(const comap_view *view, const struct cm_range *r, enum com
 	if (how == COMAP_FLUSH_DATA)
 		return r->page_size ? cm_os_sync_map(r->page, r->page_size) : 0;
 	err = cm_os_sync_all(memory->fd);
-	if (err == 0 && memory->is_made && memory->path) {
+	if (err == 0 && memory->path && atomic_load_explicit(&memory->is_made, memory_order_relaxed)) {
 		err = cm_os_sync_folder(memory->dirfd, memory->path);
-		memory->is_made = err < 0;
+		atomic_store_explicit(&memory->is_made, err < 0, memory_order_relaxed);
 	}
 	return err;
 }

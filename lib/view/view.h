@@ -35,8 +35,9 @@ struct cm_memory {
 	uint64_t offset;     /* of data in the file */
 	uint32_t mode, flags, why, fs_type;
 	uint32_t is_sealed;  /* cannot get shorter */
-	uint32_t is_locked;  /* mlock(2): also a part of it */
-	uint32_t is_made;    /* by us: its name is not known to be on disk */
+	/* Flags, relaxed: nothing else is told by them. */
+	_Atomic bool is_locked; /* mlock(2): also a part of it */
+	_Atomic bool is_made;   /* by us: its name is not known to be on disk */
 	size_t reserve;      /* bytes reserved from data on; 0: none */
 	struct cm_os_stat born; /* what the file was when it was opened */
 	char *path;          /* as the caller named it, or NULL */

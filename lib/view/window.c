@@ -42,10 +42,7 @@ static const char empty[1]; /* what a pin of nothing points at */
 
 static int map_part(int fd, uint64_t off, size_t span, void **ret_at)
 {
-	int err = cm_os_map_part(fd, off, span, CM_OS_LOOK, false, NULL, ret_at);
-
-	/* before Linux 6.7 a memfd sealed against writing takes no shared mapping; its bytes do not change */
-	return err == -EPERM ? cm_os_map_part(fd, off, span, CM_OS_PRIVATE, false, NULL, ret_at) : err;
+	return cm_os_map_part(fd, off, span, CM_OS_LOOK, false, NULL, ret_at);
 }
 
 /* Unmap the window that *at points to. */
