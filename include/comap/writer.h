@@ -17,7 +17,7 @@
  *
  * Bytes go into a buffer and out by pwrite, into storage that was allocated
  * before: a full disk is -ENOSPC from the call that wanted to write, past RLIMIT_FSIZE too,
- * and no signal is raised.  (Mapping a file that grows is 1.5 to 6 times slower: docs/views.md.)
+ * and no signal is raised.  (Mapping a new file is slower: docs/views.md.)
  *
  * A writer belongs to one thread at a time.  After fork one of the two goes on with it, and
  * the other leaves it alone.  After an error of write, reserve or commit it says the same

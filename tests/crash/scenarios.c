@@ -351,6 +351,21 @@ static void step_over_marks(struct world *w)
 	put(w, p);
 }
 
+/* A run grows into units with marks of runs that were there. */
+static void run_before_marks(struct world *w)
+{
+	get(w, 64);
+	get(w, 200000);
+	free_runs(w, 6);
+}
+
+static void step_grow_over_marks(struct world *w)
+{
+	resize(w, 1, 500000);
+	resize(w, 1, 70000);
+	get(w, 120000);
+}
+
 static void step_trim_marks(struct world *w)
 {
 	comap_heap_trim(w->heap);
@@ -775,6 +790,10 @@ const struct scenario scenarios[] = {
 	{ .name = "free_from", .prepare = full_cells, .step = step_free_from },
 	{ .name = "warm_runs", .prepare = warm_units, .step = step_warm_runs, .may_leak = 1 },
 	{ .name = "over_marks", .prepare = all_warm, .step = step_over_marks, .may_leak = 1 },
+	{ .name = "grow_over_marks",
+	  .prepare = run_before_marks,
+	  .step = step_grow_over_marks,
+	  .may_leak = 1 },
 	{ .name = "trim_marks", .prepare = all_warm, .step = step_trim_marks, .may_leak = 1 },
 	{ .name = "root_set", .prepare = no_root, .step = step_root_set, .verify = verify_root },
 	{ .name = "root_page", .prepare = many_roots, .step = step_root_set, .verify = verify_root },

@@ -174,6 +174,20 @@ void fx_rmdir(const char *dir)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+const char *fx_folder;
+
+int fx_folder_setup(void **state)
+{
+	fx_folder = fx_mkdir();
+	return kin_setup(state);
+}
+
+int fx_folder_teardown(void **state)
+{
+	fx_rmdir(fx_folder);
+	return kin_teardown(state);
+}
+
 const char *fx_path(const char *dir, const char *name)
 {
 	static char paths[4][4352];

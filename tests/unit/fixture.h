@@ -78,6 +78,11 @@ size_t fx_blind(size_t n);
  * all in it by fx_rmdir. */
 const char *fx_mkdir(void);
 void fx_rmdir(const char *dir);
+/* A case between these has a folder of its own. */
+extern const char *fx_folder;
+int fx_folder_setup(void **state);
+int fx_folder_teardown(void **state);
+#define FX_FOLDER_TEST(fn) cmocka_unit_test_setup_teardown(fn, fx_folder_setup, fx_folder_teardown)
 /* dir/name, in a static buffer of its own for each of the last four calls. */
 const char *fx_path(const char *dir, const char *name);
 

@@ -16,21 +16,6 @@
 #define BLOCK (64u * 1024)
 #define ALL (COMAP_LZ4_CHECK_BLOCKS | COMAP_LZ4_CHECK_CONTENT)
 
-static const char *dir;
-
-static int begin(void **state)
-{
-	dir = fx_mkdir();
-	return kin_setup(state);
-}
-
-static int end(void **state)
-{
-	fx_rmdir(dir);
-	return kin_teardown(state);
-}
-#define LZ4_TEST(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
-
 /* ---- content, and files of it ---------------------------------------------------------------- */
 
 struct file {
@@ -331,7 +316,7 @@ static void blocks_of_nothing_are_read_as_nothing(void **state)
 }
 
 /* Four bytes behind the last match, where there should be five: liblz4 takes it when there is room. */
-static void a_block_that_ends_as_no_encoder_would_end_it_is_read_as_lz4_reads_it(void **state)
+static void a_block_that_ends_as_no_encoder_would_is_read_as_lz4_reads_it(void **state)
 {
 	const char *blocks[] = { "\x1f" "a" "\x01\x00" "\xff\x02" "\x40" "bcde", "\x10" "f" };
 	static const size_t lengths[] = { 11, 2 };
@@ -539,7 +524,7 @@ static void a_file_cut_short_anywhere_is_refused(void **state)
 /* Write s as we do, with all checksums. */
 static struct file written(const char *s, size_t n, const struct comap_lz4_write_opts *opts, int times)
 {
-	const char *path = fx_path(dir, "written.lz4");
+	const char *path = fx_path(fx_folder, "written.lz4");
 	struct file file = { 0 };
 	comap_writer *writer;
 	char bytes[4096];
@@ -791,7 +776,7 @@ static void bad_options_are_refused_and_write_nothing(void **state)
 	comap_writer *writer;
 
 	(void)state;
-	assert_int_equal(comap_writer_open(fx_path(dir, "none.lz4"), NULL, &writer), 0);
+	assert_int_equal(comap_writer_open(fx_path(fx_folder, "none.lz4"), NULL, &writer), 0);
 	o->size = 0;
 	assert_int_equal(comap_lz4_write(writer, bytes, o), -EINVAL);
 	*o = good, o->flags = 8;
@@ -832,7 +817,7 @@ static int write_too_much(void *arg)
 static void a_full_disk_ends_the_writing_with_an_error(void **state)
 {
 	(void)state;
-	assert_int_equal(kin_run(write_too_much, (void *)(uintptr_t)fx_path(dir, "full.lz4")), 0);
+	assert_int_equal(kin_run(write_too_much, (void *)(uintptr_t)fx_path(fx_folder, "full.lz4")), 0);
 }
 
 /* ---- the index ------------------------------------------------------------------------------------------ */
@@ -1131,7 +1116,7 @@ static void a_file_that_another_process_cut_short_is_an_error(void **state)
 
 	(void)state;
 	file = written(s, 8 * BLOCK, NULL, 1);
-	path = fx_path(dir, "written.lz4");
+	path = fx_path(fx_folder, "written.lz4");
 	view = map(path);
 	assert_int_equal(comap_lz4_open(view, 0, &lz4), 0);
 	assert_int_equal(kin_run(cut, (void *)(uintptr_t)path), 0);
@@ -1157,7 +1142,7 @@ static void where_guards_are_installed_what_goes_meanwhile_is_an_error(void **st
 	struct comap_view_opts opts = COMAP_VIEW_OPTS_INIT;
 	char *s = text(40 * BLOCK, 25), *got = malloc(40 * BLOCK);
 	struct file file = written(s, 40 * BLOCK, NULL, 1);
-	const char *path = fx_path(dir, "written.lz4");
+	const char *path = fx_path(fx_folder, "written.lz4");
 	comap_view *view;
 	comap_lz4 *lz4;
 
@@ -1184,7 +1169,7 @@ static void a_part_of_a_file_is_read_and_the_view_may_be_closed_before(void **st
 {
 	char *s = text(2 * BLOCK, 20);
 	struct file file = written(s, 2 * BLOCK, NULL, 1);
-	const char *path = fx_path(dir, "part.lz4");
+	const char *path = fx_path(fx_folder, "part.lz4");
 	comap_view *view, *part;
 	comap_lz4 *lz4;
 	FILE *f = fopen(path, "we");
@@ -1291,40 +1276,40 @@ static void no_memory_is_an_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		LZ4_TEST(each_byte_of_a_frame_is_read_as_it_was_written),
-		LZ4_TEST(frames_one_after_the_other_are_one_content),
-		LZ4_TEST(short_blocks_in_the_midst_do_not_shift_what_follows),
-		LZ4_TEST(blocks_of_nothing_are_read_as_nothing),
-		LZ4_TEST(a_block_that_ends_as_no_encoder_would_end_it_is_read_as_lz4_reads_it),
-		LZ4_TEST(a_match_at_offset_0_is_refused_where_blocks_are_looked_through),
-		LZ4_TEST(what_lies_past_the_end_is_not_read),
-		LZ4_TEST(info_knows_older_and_newer_callers),
-		LZ4_TEST(closing_nothing_keeps_errno),
-		LZ4_TEST(what_is_no_lz4_file_is_told_apart),
-		LZ4_TEST(headers_that_are_not_known_are_refused),
-		LZ4_TEST(a_file_cut_short_anywhere_is_refused),
-		LZ4_TEST(a_changed_byte_is_noticed_or_harmless),
-		LZ4_TEST(damage_is_noticed_by_the_checksum_that_was_asked_for),
-		LZ4_TEST(a_content_size_that_lies_is_refused_and_takes_no_memory),
-		LZ4_TEST(a_block_that_becomes_too_long_is_refused),
-		LZ4_TEST(what_we_write_lz4_reads_and_we_read_by_its_index),
-		LZ4_TEST(higher_levels_make_it_shorter),
-		LZ4_TEST(bad_options_are_refused_and_write_nothing),
-		LZ4_TEST(a_full_disk_ends_the_writing_with_an_error),
-		LZ4_TEST(frames_that_each_have_an_index_are_found_by_them),
-		LZ4_TEST(an_index_that_does_not_describe_all_is_passed_over),
-		LZ4_TEST(an_index_with_a_wrong_word_is_passed_over),
-		LZ4_TEST(an_index_whose_frame_has_another_end_is_passed_over),
-		LZ4_TEST(an_index_that_lies_is_noticed_when_its_blocks_are_decoded),
-		LZ4_TEST(many_threads_read_at_once),
-		LZ4_TEST(when_all_slots_are_taken_reading_goes_on),
-		LZ4_TEST(the_blocks_last_read_are_kept),
-		LZ4_TEST(a_block_decoded_in_part_is_decoded_further_when_more_is_wanted),
-		LZ4_TEST(a_file_that_another_process_cut_short_is_an_error),
-		LZ4_TEST(where_guards_are_installed_what_goes_meanwhile_is_an_error),
-		LZ4_TEST(a_part_of_a_file_is_read_and_the_view_may_be_closed_before),
-		LZ4_TEST(signals_disturb_nothing_and_reach_no_thread_of_ours),
-		LZ4_TEST(no_memory_is_an_error),
+		FX_FOLDER_TEST(each_byte_of_a_frame_is_read_as_it_was_written),
+		FX_FOLDER_TEST(frames_one_after_the_other_are_one_content),
+		FX_FOLDER_TEST(short_blocks_in_the_midst_do_not_shift_what_follows),
+		FX_FOLDER_TEST(blocks_of_nothing_are_read_as_nothing),
+		FX_FOLDER_TEST(a_block_that_ends_as_no_encoder_would_is_read_as_lz4_reads_it),
+		FX_FOLDER_TEST(a_match_at_offset_0_is_refused_where_blocks_are_looked_through),
+		FX_FOLDER_TEST(what_lies_past_the_end_is_not_read),
+		FX_FOLDER_TEST(info_knows_older_and_newer_callers),
+		FX_FOLDER_TEST(closing_nothing_keeps_errno),
+		FX_FOLDER_TEST(what_is_no_lz4_file_is_told_apart),
+		FX_FOLDER_TEST(headers_that_are_not_known_are_refused),
+		FX_FOLDER_TEST(a_file_cut_short_anywhere_is_refused),
+		FX_FOLDER_TEST(a_changed_byte_is_noticed_or_harmless),
+		FX_FOLDER_TEST(damage_is_noticed_by_the_checksum_that_was_asked_for),
+		FX_FOLDER_TEST(a_content_size_that_lies_is_refused_and_takes_no_memory),
+		FX_FOLDER_TEST(a_block_that_becomes_too_long_is_refused),
+		FX_FOLDER_TEST(what_we_write_lz4_reads_and_we_read_by_its_index),
+		FX_FOLDER_TEST(higher_levels_make_it_shorter),
+		FX_FOLDER_TEST(bad_options_are_refused_and_write_nothing),
+		FX_FOLDER_TEST(a_full_disk_ends_the_writing_with_an_error),
+		FX_FOLDER_TEST(frames_that_each_have_an_index_are_found_by_them),
+		FX_FOLDER_TEST(an_index_that_does_not_describe_all_is_passed_over),
+		FX_FOLDER_TEST(an_index_with_a_wrong_word_is_passed_over),
+		FX_FOLDER_TEST(an_index_whose_frame_has_another_end_is_passed_over),
+		FX_FOLDER_TEST(an_index_that_lies_is_noticed_when_its_blocks_are_decoded),
+		FX_FOLDER_TEST(many_threads_read_at_once),
+		FX_FOLDER_TEST(when_all_slots_are_taken_reading_goes_on),
+		FX_FOLDER_TEST(the_blocks_last_read_are_kept),
+		FX_FOLDER_TEST(a_block_decoded_in_part_is_decoded_further_when_more_is_wanted),
+		FX_FOLDER_TEST(a_file_that_another_process_cut_short_is_an_error),
+		FX_FOLDER_TEST(where_guards_are_installed_what_goes_meanwhile_is_an_error),
+		FX_FOLDER_TEST(a_part_of_a_file_is_read_and_the_view_may_be_closed_before),
+		FX_FOLDER_TEST(signals_disturb_nothing_and_reach_no_thread_of_ours),
+		FX_FOLDER_TEST(no_memory_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

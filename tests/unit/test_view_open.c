@@ -13,25 +13,10 @@
 
 #define PAGE 4096u
 
-static const char *dir;
-
-static int begin(void **state)
-{
-	dir = fx_mkdir();
-	return kin_setup(state);
-}
-
-static int end(void **state)
-{
-	fx_rmdir(dir);
-	return kin_teardown(state);
-}
-#define VIEW_TEST(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
-
 /* A file of n bytes, which fx_is_filled knows by its number. */
 static const char *file_of(const char *name, size_t n, uint64_t seed)
 {
-	const char *path = fx_path(dir, name);
+	const char *path = fx_path(fx_folder, name);
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	char *bytes = calloc(n + 1, 1);
 
@@ -182,7 +167,7 @@ static void small_files_are_copied_and_large_ones_mapped(void **state)
 	assert_int_equal(info_of(view).why, COMAP_WHY_FEW);
 	comap_view_close(view);
 	o.flags = COMAP_VIEW_NO_FD;
-	view = open_with(fx_path(dir, "large"), &o);
+	view = open_with(fx_path(fx_folder, "large"), &o);
 	assert_int_equal(comap_view_fd(view), -1);
 	assert_true(fx_is_filled(comap_view_bytes(view).data, 9 << 20, 1));
 	comap_view_close(view);
@@ -291,8 +276,8 @@ static void what_is_no_file_has_its_error(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(comap_view_open(dir, NULL, &view), -EISDIR);
-	assert_int_equal(comap_view_open(fx_path(dir, "none"), NULL, &view), -ENOENT);
+	assert_int_equal(comap_view_open(fx_folder, NULL, &view), -EISDIR);
+	assert_int_equal(comap_view_open(fx_path(fx_folder, "none"), NULL, &view), -ENOENT);
 	assert_non_null(strstr(comap_view_reason(), "none"));
 	assert_non_null(strstr(comap_view_reason(), "No such file"));
 	assert_int_equal(comap_view_open("", NULL, &view), -ENOENT);
@@ -300,18 +285,18 @@ static void what_is_no_file_has_its_error(void **state)
 	assert_int_equal(comap_view_open_fd(-1, NULL, &view), -EBADF);
 	assert_int_equal(comap_view_open_fd(987, NULL, &view), -EBADF);
 	file_of("f", 10, 1);
-	assert_int_equal(comap_view_open(fx_path(dir, "f/g"), NULL, &view), -ENOTDIR);
-	assert_int_equal(symlink("f", fx_path(dir, "link")), 0);
-	assert_int_equal(comap_view_open(fx_path(dir, "link"), &o, &view), -ELOOP);
-	view = open_with(fx_path(dir, "link"), NULL);
+	assert_int_equal(comap_view_open(fx_path(fx_folder, "f/g"), NULL, &view), -ENOTDIR);
+	assert_int_equal(symlink("f", fx_path(fx_folder, "link")), 0);
+	assert_int_equal(comap_view_open(fx_path(fx_folder, "link"), &o, &view), -ELOOP);
+	view = open_with(fx_path(fx_folder, "link"), NULL);
 	comap_view_close(view);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	strcpy(name.sun_path, fx_path(dir, "socket"));
+	strcpy(name.sun_path, fx_path(fx_folder, "socket"));
 	assert_int_equal(bind(fd, (struct sockaddr *)&name, sizeof name), 0);
 	assert_int_equal(comap_view_open(name.sun_path, NULL, &view), -ENXIO);
 	close(fd);
 	o = opts_of(COMAP_VIEW_SHARED, 0, 0);
-	assert_int_equal(comap_view_open(dir, &o, &view), -EISDIR);
+	assert_int_equal(comap_view_open(fx_folder, &o, &view), -EISDIR);
 	assert_int_equal(comap_view_open("/dev/null", &o, &view), -ENODEV);
 	view = open_with("/dev/null", NULL);
 	assert_int_equal(comap_view_bytes(view).size, 0);
@@ -321,7 +306,7 @@ static void what_is_no_file_has_its_error(void **state)
 static void a_fifo_without_a_writer_holds_nobody(void **state)
 {
 	struct comap_view_opts o = opts_of(COMAP_VIEW_READ, 0, COMAP_VIEW_WAIT);
-	const char *path = fx_path(dir, "fifo");
+	const char *path = fx_path(fx_folder, "fifo");
 	uint64_t start = cm_os_now_ns();
 	comap_view *view;
 
@@ -392,7 +377,7 @@ static void pipes_are_read_to_their_end(void **state)
 
 static void a_part_of_a_pipe_can_be_had(void **state)
 {
-	struct feeder f = { .n = 200000, .piece = 50000, .path = fx_path(dir, "fifo") };
+	struct feeder f = { .n = 200000, .piece = 50000, .path = fx_path(fx_folder, "fifo") };
 	struct comap_view_opts o = opts_of(COMAP_VIEW_READ, 0, COMAP_VIEW_WAIT);
 	char *all = calloc(200000, 1);
 	pthread_t thread;
@@ -501,7 +486,7 @@ static void the_position_of_a_descriptor_stays(void **state)
 static void shared_views_make_files_and_make_them_longer(void **state)
 {
 	struct comap_view_opts o = opts_of(COMAP_VIEW_SHARED, 0, COMAP_VIEW_CREATE);
-	const char *path = fx_path(dir, "new");
+	const char *path = fx_path(fx_folder, "new");
 	comap_view *view, *other;
 	struct stat st;
 
@@ -524,7 +509,7 @@ static void shared_views_make_files_and_make_them_longer(void **state)
 	comap_view_close(other);
 	comap_view_close(view);
 	o = opts_of(COMAP_VIEW_SHARED, 0, 0);
-	assert_int_equal(comap_view_open(fx_path(dir, "none"), &o, &view), -ENOENT);
+	assert_int_equal(comap_view_open(fx_path(fx_folder, "none"), &o, &view), -ENOENT);
 }
 
 static void private_stores_stay_private(void **state)
@@ -558,7 +543,7 @@ static void past_the_limit_of_file_sizes_is_enospc(void **state)
 	less.rlim_max = was.rlim_max;
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &less), 0);
 	o.length = 2 << 20;
-	assert_int_equal(comap_view_open(fx_path(dir, "f"), &o, &view), -ENOSPC); /* not SIGXFSZ */
+	assert_int_equal(comap_view_open(fx_path(fx_folder, "f"), &o, &view), -ENOSPC); /* not SIGXFSZ */
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
 }
 
@@ -636,26 +621,26 @@ static void signals_interrupt_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		VIEW_TEST(any_way_shows_the_same_bytes),
-		VIEW_TEST(any_byte_is_a_beginning),
-		VIEW_TEST(an_empty_file_is_a_view_of_nothing),
-		VIEW_TEST(small_files_are_copied_and_large_ones_mapped),
-		VIEW_TEST(the_policy_is_what_it_says),
-		VIEW_TEST(bad_options_are_refused),
-		VIEW_TEST(ranges_that_overflow_are_refused),
-		VIEW_TEST(what_is_no_file_has_its_error),
-		VIEW_TEST(a_fifo_without_a_writer_holds_nobody),
-		VIEW_TEST(pipes_are_read_to_their_end),
-		VIEW_TEST(a_part_of_a_pipe_can_be_had),
-		VIEW_TEST(a_pipe_that_says_nothing_times_out),
-		VIEW_TEST(what_never_ends_is_too_big),
-		VIEW_TEST(files_whose_size_is_a_lie_are_read),
-		VIEW_TEST(the_position_of_a_descriptor_stays),
-		VIEW_TEST(shared_views_make_files_and_make_them_longer),
-		VIEW_TEST(private_stores_stay_private),
-		VIEW_TEST(past_the_limit_of_file_sizes_is_enospc),
-		VIEW_TEST(memory_is_released_with_the_last_handle),
-		VIEW_TEST(signals_interrupt_nothing),
+		FX_FOLDER_TEST(any_way_shows_the_same_bytes),
+		FX_FOLDER_TEST(any_byte_is_a_beginning),
+		FX_FOLDER_TEST(an_empty_file_is_a_view_of_nothing),
+		FX_FOLDER_TEST(small_files_are_copied_and_large_ones_mapped),
+		FX_FOLDER_TEST(the_policy_is_what_it_says),
+		FX_FOLDER_TEST(bad_options_are_refused),
+		FX_FOLDER_TEST(ranges_that_overflow_are_refused),
+		FX_FOLDER_TEST(what_is_no_file_has_its_error),
+		FX_FOLDER_TEST(a_fifo_without_a_writer_holds_nobody),
+		FX_FOLDER_TEST(pipes_are_read_to_their_end),
+		FX_FOLDER_TEST(a_part_of_a_pipe_can_be_had),
+		FX_FOLDER_TEST(a_pipe_that_says_nothing_times_out),
+		FX_FOLDER_TEST(what_never_ends_is_too_big),
+		FX_FOLDER_TEST(files_whose_size_is_a_lie_are_read),
+		FX_FOLDER_TEST(the_position_of_a_descriptor_stays),
+		FX_FOLDER_TEST(shared_views_make_files_and_make_them_longer),
+		FX_FOLDER_TEST(private_stores_stay_private),
+		FX_FOLDER_TEST(past_the_limit_of_file_sizes_is_enospc),
+		FX_FOLDER_TEST(memory_is_released_with_the_last_handle),
+		FX_FOLDER_TEST(signals_interrupt_nothing),
 	};
 
 	return cmocka_run_group_tests_name("view/open", tests, NULL, NULL);

@@ -9,25 +9,10 @@
 
 #define SIZE (9u << 20) /* is mapped */
 
-static const char *dir;
-
-static int begin(void **state)
-{
-	dir = fx_mkdir();
-	return kin_setup(state);
-}
-
-static int end(void **state)
-{
-	fx_rmdir(dir);
-	return kin_teardown(state);
-}
-#define VIEW_TEST(fn) cmocka_unit_test_setup_teardown(fn, begin, end)
-
 static comap_view *view_of(const char *name, size_t n, uint32_t mode, uint32_t how, uint32_t flags)
 {
 	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
-	int fd = open(fx_path(dir, name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open(fx_path(fx_folder, name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	char *bytes = calloc(n + 1, 1);
 	comap_view *view;
 
@@ -39,7 +24,7 @@ static comap_view *view_of(const char *name, size_t n, uint32_t mode, uint32_t h
 	o.mode = mode;
 	o.how = how;
 	o.flags = flags;
-	if (comap_view_open(fx_path(dir, name), &o, &view) < 0)
+	if (comap_view_open(fx_path(fx_folder, name), &o, &view) < 0)
 		fail_msg("%s", comap_view_reason());
 	return view;
 }
@@ -155,7 +140,7 @@ static void a_file_cut_short_is_an_error_not_a_signal(void **state)
 	for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		comap_view *view = view_of("f", SIZE, kinds[i].mode, COMAP_VIEW_MAP, kinds[i].flags);
 
-		assert_int_equal(kin_run(cuts_it, (void *)(uintptr_t)fx_path(dir, "f")), 0);
+		assert_int_equal(kin_run(cuts_it, (void *)(uintptr_t)fx_path(fx_folder, "f")), 0);
 		assert_int_equal(comap_view_read(view, 5000, bytes, 300), 0);
 		assert_int_equal(comap_view_read(view, 1 << 20, bytes, 300), -ENODATA);
 		assert_non_null(strstr(comap_view_reason(), "cut it short"));
@@ -166,7 +151,7 @@ static void a_file_cut_short_is_an_error_not_a_signal(void **state)
 				 kinds[i].flags & COMAP_VIEW_NO_FD ? -EIO : -ENODATA);
 		if (kinds[i].mode != COMAP_VIEW_READ)
 			assert_int_equal(comap_view_write(view, 1 << 20, bytes, 300), -ENODATA);
-		assert_int_equal(stat(fx_path(dir, "f"), &st), 0);
+		assert_int_equal(stat(fx_path(fx_folder, "f"), &st), 0);
 		assert_int_equal(st.st_size, 10000); /* nor did a write make it long again */
 		comap_view_close(view);
 	}
@@ -189,7 +174,7 @@ static void flushed_bytes_are_in_the_file(void **state)
 	assert_int_equal(comap_view_flush(view, 0, 0, (enum comap_flush)3), -EINVAL);
 	assert_int_equal(comap_view_sub(view, 33, 77777, &part), 0);
 	assert_int_equal(comap_view_flush(part, 44444, 1, COMAP_FLUSH_DATA), 0);
-	fd = open(fx_path(dir, "f"), O_RDONLY | O_CLOEXEC);
+	fd = open(fx_path(fx_folder, "f"), O_RDONLY | O_CLOEXEC);
 	assert_int_equal(pread(fd, got, 5, 50000), 5);
 	assert_memory_equal(got, "hello", 5);
 	close(fd);
@@ -204,7 +189,7 @@ static void flushed_bytes_are_in_the_file(void **state)
 static void a_view_with_a_reserve_grows_where_it_is(void **state)
 {
 	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
-	const char *path = fx_path(dir, "log");
+	const char *path = fx_path(fx_folder, "log");
 	comap_view *view, *part;
 	struct stat st;
 	const void *was;
@@ -248,7 +233,7 @@ static void a_view_without_a_reserve_moves_only_when_it_may(void **state)
 	/* somebody else's page right behind it */
 	wall = mmap(wall, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	assert_int_equal(comap_view_resize(view, 1 << 20, 0), -EFBIG);
-	assert_int_equal(stat(fx_path(dir, "f"), &st), 0);
+	assert_int_equal(stat(fx_path(fx_folder, "f"), &st), 0);
 	assert_int_equal(st.st_size, 4096);
 	assert_int_equal(comap_view_bytes(view).size, 4096);
 	assert_int_equal(comap_view_resize(view, 1 << 20, COMAP_RESIZE_MAY_MOVE), 0);
@@ -269,16 +254,16 @@ static void a_view_of_the_midst_of_a_file_is_not_resized(void **state)
 	comap_view_close(view);
 	o.mode = COMAP_VIEW_SHARED;
 	o.length = 5000;
-	assert_int_equal(comap_view_open(fx_path(dir, "f"), &o, &view), 0);
+	assert_int_equal(comap_view_open(fx_path(fx_folder, "f"), &o, &view), 0);
 	assert_int_equal(comap_view_resize(view, 4000, 0), -EINVAL);
-	assert_int_equal(stat(fx_path(dir, "f"), &st), 0);
+	assert_int_equal(stat(fx_path(fx_folder, "f"), &st), 0);
 	assert_int_equal(st.st_size, 100000);
 	comap_view_close(view);
 }
 
 static void a_full_disk_is_an_error_from_the_call(void **state)
 {
-	const char *at = fx_path(dir, "tmpfs");
+	const char *at = fx_path(fx_folder, "tmpfs");
 	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
 	comap_view *view;
 	char *path;
@@ -402,7 +387,7 @@ static uint32_t changes_of(const comap_view *view)
 static void changes_of_the_file_are_seen(void **state)
 {
 	comap_view *view = view_of("f", 100000, COMAP_VIEW_READ, COMAP_VIEW_MAP, 0), *copy;
-	int fd = open(fx_path(dir, "f"), O_WRONLY | O_CLOEXEC);
+	int fd = open(fx_path(fx_folder, "f"), O_WRONLY | O_CLOEXEC);
 	uint32_t changes;
 
 	(void)state;
@@ -419,7 +404,7 @@ static void changes_of_the_file_are_seen(void **state)
 	assert_int_equal(changes_of(view), COMAP_CHANGED_TIME | COMAP_CHANGED_SIZE);
 	assert_int_equal(ftruncate(fd, 99999), 0);
 	assert_int_equal(changes_of(view), COMAP_CHANGED_TIME | COMAP_CHANGED_SIZE | COMAP_CHANGED_SHORTER);
-	assert_int_equal(rename(fx_path(dir, "g"), fx_path(dir, "f")), 0);
+	assert_int_equal(rename(fx_path(fx_folder, "g"), fx_path(fx_folder, "f")), 0);
 	assert_true(changes_of(view) & COMAP_CHANGED_NAME);
 	assert_true(changes_of(copy) & COMAP_CHANGED_NAME); /* its name is gone */
 	close(fd);
@@ -430,7 +415,7 @@ static void changes_of_the_file_are_seen(void **state)
 static void paths_are_relative_to_their_directory(void **state)
 {
 	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
-	int dirfd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int dirfd = open(fx_folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	comap_view *view = view_of("f", 5000, COMAP_VIEW_READ, 0, 0);
 
 	(void)state;
@@ -441,7 +426,7 @@ static void paths_are_relative_to_their_directory(void **state)
 	assert_int_equal(changes_of(view), 0);
 	assert_int_equal(comap_view_flush(view, 0, 0, COMAP_FLUSH_DURABLE), 0);
 	comap_view_close(view);
-	dirfd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	dirfd = open(fx_folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	o.flags = COMAP_VIEW_CREATE | COMAP_VIEW_EXCL;
 	o.length = 10;
 	assert_int_equal(comap_view_open_at(dirfd, "new", &o, &view), 0);
@@ -492,7 +477,7 @@ static void what_a_reader_of_the_page_found(void **state)
 {
 	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
 	comap_view *view = view_of("f", 10000, COMAP_VIEW_READ, 0, 0);
-	int fd = open(fx_path(dir, "f"), O_RDWR | O_APPEND | O_CLOEXEC);
+	int fd = open(fx_path(fx_folder, "f"), O_RDWR | O_APPEND | O_CLOEXEC);
 	struct stat st;
 
 	(void)state;
@@ -511,21 +496,21 @@ static void what_a_reader_of_the_page_found(void **state)
 	/* locks end with the view, and do not reach behind its file */
 	o.flags = COMAP_VIEW_LOCK;
 	o.reserve = 1 << 20;
-	assert_int_equal(comap_view_open(fx_path(dir, "f"), &o, &view), 0);
+	assert_int_equal(comap_view_open(fx_path(fx_folder, "f"), &o, &view), 0);
 	comap_view_close(view);
 	/* making it longer is no change by others */
 	o.flags = COMAP_VIEW_CREATE;
 	o.length = 5000;
-	assert_int_equal(comap_view_open(fx_path(dir, "new"), &o, &view), 0);
+	assert_int_equal(comap_view_open(fx_path(fx_folder, "new"), &o, &view), 0);
 	assert_int_equal(changes_of(view), 0);
 	comap_view_close(view);
-	fd = open(fx_path(dir, "f"), O_RDONLY | O_CLOEXEC);
+	fd = open(fx_path(fx_folder, "f"), O_RDONLY | O_CLOEXEC);
 	o.flags = 0;
 	o.reserve = 0;
 	o.length = 20000;
 	assert_int_equal(comap_view_open_fd(fd, &o, &view), -EACCES);
 	close(fd);
-	fd = open(fx_path(dir, "f"), O_WRONLY | O_CLOEXEC);
+	fd = open(fx_path(fx_folder, "f"), O_WRONLY | O_CLOEXEC);
 	assert_int_equal(comap_view_open_fd(fd, NULL, &view), -EACCES);
 	close(fd);
 	o.length = 0;
@@ -555,22 +540,22 @@ static void figures_of_a_newer_and_an_older_caller(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		VIEW_TEST(a_look_outside_is_refused),
-		VIEW_TEST(numbers_come_out_in_either_order),
-		VIEW_TEST(reads_and_writes_go_through_every_kind_of_view),
-		VIEW_TEST(a_file_cut_short_is_an_error_not_a_signal),
-		VIEW_TEST(flushed_bytes_are_in_the_file),
-		VIEW_TEST(a_view_with_a_reserve_grows_where_it_is),
-		VIEW_TEST(a_view_without_a_reserve_moves_only_when_it_may),
-		VIEW_TEST(a_view_of_the_midst_of_a_file_is_not_resized),
-		VIEW_TEST(a_full_disk_is_an_error_from_the_call),
-		VIEW_TEST(advice_is_taken_of_any_range),
-		VIEW_TEST(residency_and_loading_agree),
-		VIEW_TEST(changes_of_the_file_are_seen),
-		VIEW_TEST(paths_are_relative_to_their_directory),
-		VIEW_TEST(a_sealed_memfd_is_safe_and_needs_no_copy),
-		VIEW_TEST(what_a_reader_of_the_page_found),
-		VIEW_TEST(figures_of_a_newer_and_an_older_caller),
+		FX_FOLDER_TEST(a_look_outside_is_refused),
+		FX_FOLDER_TEST(numbers_come_out_in_either_order),
+		FX_FOLDER_TEST(reads_and_writes_go_through_every_kind_of_view),
+		FX_FOLDER_TEST(a_file_cut_short_is_an_error_not_a_signal),
+		FX_FOLDER_TEST(flushed_bytes_are_in_the_file),
+		FX_FOLDER_TEST(a_view_with_a_reserve_grows_where_it_is),
+		FX_FOLDER_TEST(a_view_without_a_reserve_moves_only_when_it_may),
+		FX_FOLDER_TEST(a_view_of_the_midst_of_a_file_is_not_resized),
+		FX_FOLDER_TEST(a_full_disk_is_an_error_from_the_call),
+		FX_FOLDER_TEST(advice_is_taken_of_any_range),
+		FX_FOLDER_TEST(residency_and_loading_agree),
+		FX_FOLDER_TEST(changes_of_the_file_are_seen),
+		FX_FOLDER_TEST(paths_are_relative_to_their_directory),
+		FX_FOLDER_TEST(a_sealed_memfd_is_safe_and_needs_no_copy),
+		FX_FOLDER_TEST(what_a_reader_of_the_page_found),
+		FX_FOLDER_TEST(figures_of_a_newer_and_an_older_caller),
 	};
 
 	return cmocka_run_group_tests_name("view/use", tests, NULL, NULL);
