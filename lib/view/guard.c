@@ -81,7 +81,8 @@ static void restore(struct cm_memory *memory)
 		return;
 	if (cm_memory_map(memory, memory->base) < 0)
 		return;
-	if (atomic_load_explicit(&memory->is_locked, memory_order_relaxed)) /* what is not in the file cannot be */
+	/* what is not in the file cannot be locked */
+	if (atomic_load_explicit(&memory->is_locked, memory_order_relaxed))
 		(void)cm_os_lock_pages(memory->base, memory->span, true);
 	/* release pairs with the acquire of enter: who finds 0 finds the file.  When it fails, another handler
 	 * came or went, and its thread has yet to leave. */
