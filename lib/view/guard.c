@@ -13,11 +13,13 @@
  *
  *   faults  counts them, from below all, from bit 32 those of a file that was cut; it goes up
  *           before the zeroes come, so whoever entered before finds another number at leave;
- *   zeroed  is not 0 while zeroes may lie there: handlers at work from bit 32, and below how
- *           often they were done; whoever enters or leaves then counts as one who read them.
+ *   zeroed  says whether zeroes may lie there: bit 0 that they do, from bit 48 handlers at work
+ *           on it; whoever enters or leaves then counts as one who read them.  Between these is a
+ *           number that goes up with each laying and each mapping anew.
  *
- * The first to leave maps the file again.  It sets zeroed back only if no handler began or ended
+ * The first to leave maps the file again.  It takes bit 0 away only if no handler began or ended
  * since it looked, for then its mapping came after all zeroes; else one who faulted leaves later.
+ * That is what the number is for: without it, zeroes gone and laid again since would look the same.
  * There is no lock that a handler could find held by the thread it interrupted.
  *
  * Mapping anew would drop the stores of a PRIVATE view, and cannot be done without a descriptor: there the
@@ -32,8 +34,11 @@
 #include "view/guard.h"
 
 #define FAULT UINT64_C(1)
-#define CUT ((UINT64_C(1) << 32) + FAULT)
-#define BUSY (UINT64_C(1) << 32)
+#define FAULTS_CUT (UINT64_C(1) << 32)
+#define CUT (FAULTS_CUT + FAULT)
+#define LIE UINT64_C(1)            /* bits of zeroed */
+#define NUMBER (UINT64_C(1) << 1)
+#define BUSY (UINT64_C(1) << 48)
 
 /* Atomic for the sake of this thread's own signal handlers. */
 static _Thread_local _Atomic(comap_guard *) innermost __attribute__((tls_model("initial-exec")));
@@ -71,23 +76,28 @@ static bool is_cut_at(const struct cm_memory *memory, const char *page)
 	return memory->fd < 0 || check_end(memory, off + 1) == -ENODATA;
 }
 
+static bool may_lie(uint64_t zeroed)
+{
+	return (zeroed & LIE) || zeroed >= BUSY;
+}
+
 /* Map the file again, where nothing is lost by it. */
 static void restore(struct cm_memory *memory)
 {
 	/* acquire pairs with the release of lay_zeroes: our mapping comes after theirs */
 	uint64_t zeroed = atomic_load_explicit(&memory->zeroed, memory_order_acquire);
 
-	if (zeroed == 0 || zeroed >= BUSY || memory->fd < 0 || memory->mode == COMAP_VIEW_PRIVATE)
+	if (!(zeroed & LIE) || zeroed >= BUSY || memory->fd < 0 || memory->mode == COMAP_VIEW_PRIVATE)
 		return;
 	if (cm_memory_map(memory, memory->base) < 0)
 		return;
 	/* what is not in the file cannot be locked */
 	if (atomic_load_explicit(&memory->is_locked, memory_order_relaxed))
 		(void)cm_os_lock_pages(memory->base, memory->span, true);
-	/* release pairs with the acquire of enter: who finds 0 finds the file.  When it fails, another handler
-	 * came or went, and its thread has yet to leave. */
-	atomic_compare_exchange_strong_explicit(&memory->zeroed, &zeroed, 0, memory_order_release,
-						memory_order_relaxed);
+	/* release pairs with the acquire of enter: who finds no zeroes finds the file.  When it fails, another
+	 * handler came or went, and its thread has yet to leave; or another thread did this. */
+	atomic_compare_exchange_strong_explicit(&memory->zeroed, &zeroed, (zeroed & ~LIE) + NUMBER,
+						memory_order_release, memory_order_relaxed);
 }
 
 /* ---- the fault, in the handler ------------------------------------------------------- */
@@ -108,6 +118,7 @@ static bool lay_zeroes(struct cm_memory *memory, char *page, size_t page_size, b
 	/* without a descriptor nobody knows whether it was cut; a PRIVATE view has stores to lose */
 	bool is_rest = is_cut && (memory->fd >= 0 || !is_writable);
 	size_t rest = (size_t)(memory->base + memory->span - page);
+	uint64_t zeroed, done;
 	int err = -ENOMEM;
 
 	/* release, both: restore sees that we began before it can cover our zeroes, or map after them */
@@ -116,7 +127,11 @@ static bool lay_zeroes(struct cm_memory *memory, char *page, size_t page_size, b
 		err = cm_os_map_zeroes(page, page_size, is_writable);
 	if (err < 0) /* also where the process has too many mappings for one page more */
 		err = cm_os_map_zeroes(page, rest, is_writable);
-	atomic_fetch_sub_explicit(&memory->zeroed, err < 0 ? BUSY : BUSY - 1, memory_order_acq_rel);
+	zeroed = atomic_load_explicit(&memory->zeroed, memory_order_relaxed);
+	do
+		done = (zeroed - BUSY + NUMBER) | (err < 0 ? 0 : LIE);
+	while (!atomic_compare_exchange_weak_explicit(&memory->zeroed, &zeroed, done, memory_order_acq_rel,
+						      memory_order_relaxed));
 	return err == 0;
 }
 
@@ -168,7 +183,7 @@ static void enter(comap_guard *guard, comap_view *view, sigjmp_buf *jump)
 	/* acquire, in this order: zeroes that came after we counted change the count; those before are
 	 * either gone or show in zeroed, and then the count is made to differ */
 	guard->faults = atomic_load_explicit(&memory->faults, memory_order_acquire);
-	if (CM_RARELY(atomic_load_explicit(&memory->zeroed, memory_order_acquire)))
+	if (CM_RARELY(may_lie(atomic_load_explicit(&memory->zeroed, memory_order_acquire))))
 		guard->faults -= FAULT;
 	set_own(guard);
 }
@@ -183,7 +198,7 @@ static int tell(struct cm_memory *memory, uint64_t faults)
 	restore(memory);
 	err = check_end(memory, memory->offset + memory->size);
 	/* cut, and grown back since: what was read may be zeroes all the same */
-	return faults >= BUSY ? -ENODATA : err < 0 ? err : -EIO;
+	return faults >= FAULTS_CUT ? -ENODATA : err < 0 ? err : -EIO;
 }
 
 void comap_guard_enter(comap_guard *guard, comap_view *view)
@@ -202,7 +217,7 @@ int comap_guard_leave(comap_guard *guard)
 	/* what was read comes before what we ask here; so these may be relaxed */
 	atomic_thread_fence(memory_order_acquire);
 	faults = atomic_load_explicit(&memory->faults, memory_order_relaxed) - guard->faults;
-	if (CM_RARELY(faults || atomic_load_explicit(&memory->zeroed, memory_order_relaxed)))
+	if (CM_RARELY(faults || may_lie(atomic_load_explicit(&memory->zeroed, memory_order_relaxed))))
 		return tell(memory, faults);
 	if (memory->is_sealed || memory->fd < 0)
 		return 0;

@@ -46,7 +46,7 @@ struct cm_memory {
 	void *arg;
 	_Atomic int32_t failed;     /* -errno of the first flush that failed */
 	_Atomic uint64_t faults;    /* guards: so often something was not there (guard.c) */
-	_Atomic uint64_t zeroed;    /* guards: not 0 while pages of zeroes may lie over a part of it */
+	_Atomic uint64_t zeroed;    /* guards: whether zeroes may lie over a part (guard.c) */
 };
 
 struct comap_view {
