@@ -90,6 +90,10 @@ run_tests() { # DIR [meson test arguments]
 		(( ++all ))             # meson itself failed: it could not build or was stopped
 	fi
 	(( passed += ok, skipped += skip, failed += all - ok - skip )) || true
+	if (( all > ok + skip )); then
+		python3 tests/support/failed.py "$dir"/meson-logs/testlog*.json |
+			tee -a "${COMAP_FAILURES:-/dev/null}" || true
+	fi
 }
 
 build_and_test() { # DIR [meson options] -- [meson test arguments]
@@ -100,7 +104,7 @@ build_and_test() { # DIR [meson options] -- [meson test arguments]
 	if build "${options[@]}"; then
 		run_tests "${options[0]}" "$@"
 	else
-		echo "do: ${options[0]} does not build" >&2
+		echo "FAIL  ${options[0]} does not build" | tee -a "${COMAP_FAILURES:-/dev/null}" >&2
 		(( ++failed ))
 	fi
 }

@@ -12,8 +12,10 @@ step() { # NAME COMMAND...
 		echo "ok    $name ($((SECONDS - start)) s)"
 		(( ++passed ))
 	else
-		echo "FAIL  $name"
-		sed 's/^/      /' "$log"
+		{
+			echo "FAIL  $name"
+			sed 's/^/      /' "$log"
+		} | tee -a "${COMAP_FAILURES:-/dev/null}"
 		(( ++failed ))
 	fi
 }
