@@ -4,10 +4,11 @@
  * A plain load from a mapped file is a signal when another process cut the file
  * short.  comap_view_read asks the kernel to do the copying instead: pread, where the
  * file is kept and shows what the mapping does, else process_vm_readv of ourselves.
+ * Inside a guard it may be a load all the same, once the looks are so many that this pays.
  * What cannot vanish (copies, the caller's memory, sealed memfds) is copied by memcpy.
  */
 #include <string.h>
-#include "view/view.h"
+#include "view/guard.h"
 
 struct comap_bytes comap_view_bytes(const comap_view *view)
 {
@@ -83,6 +84,25 @@ static int read_file(const comap_view *view, uint64_t off, char *to, size_t n)
 	return 0;
 }
 
+/* By way of the kernel. */
+static int ask(const comap_view *view, uint64_t off, void *to, size_t n)
+{
+	struct cm_memory *memory = view->memory;
+	int err;
+
+	if (memory->fd >= 0 && memory->mode != COMAP_VIEW_PRIVATE) {
+		atomic_fetch_add_explicit(&memory->looks, 1, memory_order_relaxed); /* a figure */
+		return read_file(view, off, to, n);
+	}
+	err = cm_os_copy(to, view->data + off, n);
+	/* no signal and no error tells of zeroes in the last partial page, nor of a guard's */
+	if (err == 0 && (cm_guard_may_lie(memory) ||
+			 (memory->mode == COMAP_VIEW_PRIVATE &&
+			  cm_memory_is_cut(memory, file_offset(view, off) + n))))
+		err = -ENODATA;
+	return err;
+}
+
 int comap_view_read(const comap_view *view, uint64_t off, void *to, size_t n)
 {
 	const struct cm_memory *memory = view->memory;
@@ -94,15 +114,9 @@ int comap_view_read(const comap_view *view, uint64_t off, void *to, size_t n)
 		return 0;
 	if (is_safe(memory))
 		memcpy(to, view->data + off, n);
-	else if (memory->fd >= 0 && memory->mode != COMAP_VIEW_PRIVATE)
-		err = read_file(view, off, to, n);
-	else
-		err = cm_os_copy(to, view->data + off, n);
-	if (err == -EFAULT)
-		err = -ENODATA;
-	/* no signal and no error tells of zeroes in the last partial page */
-	if (err == 0 && !is_safe(memory) && memory->mode == COMAP_VIEW_PRIVATE &&
-	    cm_memory_is_cut(memory, file_offset(view, off) + n))
+	else if (!cm_view_looks_pay(memory, n) || !cm_guard_copy(memory, to, view->data + off, n))
+		err = ask(view, off, to, n);
+	if (err == -EFAULT) /* nothing was there */
 		err = -ENODATA;
 	return err < 0 ? cm_view_fail(err, "read", memory->path) : 0;
 }

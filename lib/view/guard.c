@@ -30,6 +30,7 @@
  */
 #include <setjmp.h>
 #include <signal.h>
+#include <string.h>
 #include <ucontext.h>
 #include "view/guard.h"
 
@@ -79,6 +80,11 @@ static bool is_cut_at(const struct cm_memory *memory, const char *page)
 static bool may_lie(uint64_t zeroed)
 {
 	return (zeroed & LIE) || zeroed >= BUSY;
+}
+
+bool cm_guard_may_lie(const struct cm_memory *memory)
+{
+	return may_lie(atomic_load_explicit(&memory->zeroed, memory_order_acquire));
 }
 
 /* Map the file again, where nothing is lost by it. */
@@ -223,6 +229,21 @@ int comap_guard_leave(comap_guard *guard)
 		return 0;
 	/* the last partial page becomes zeroes without a fault */
 	return check_end(memory, memory->offset + (uint64_t)(guard->end - memory->data));
+}
+
+bool cm_guard_copy(const struct cm_memory *memory, void *to, const char *from, size_t n)
+{
+	const comap_guard *guard = own();
+
+	while (guard && !(from >= guard->begin && from + n <= guard->end))
+		guard = guard->outer;
+	if (!guard || !cm_guard_is_installed())
+		return false;
+	memcpy(to, from, n);
+	/* relaxed: the zeroes that we may have copied were laid by this thread's handler, or by another's
+	 * that counted before */
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&memory->faults, memory_order_relaxed) == guard->faults;
 }
 
 /* Nothing here is a local of the function that calls sigsetjmp: those would be anything after the jump. */

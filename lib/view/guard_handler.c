@@ -21,7 +21,7 @@
 
 static struct sigaction before[ENTRIES]; /* whom each found */
 static bool is_taken[ENTRIES];           /* installed, or left behind somebody else */
-static unsigned installs;
+static _Atomic unsigned installs; /* changed under the mutex */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static bool is_plain(const struct sigaction *action)
@@ -136,6 +136,11 @@ static int take(void)
 		return -errno;
 	is_taken[i] = true;
 	return 0;
+}
+
+bool cm_guard_is_installed(void)
+{
+	return atomic_load_explicit(&installs, memory_order_relaxed) > 0; /* nothing else is told by it */
 }
 
 int comap_guard_install(void)

@@ -163,6 +163,7 @@ static int map_file(const struct file *f, const struct comap_view_opts *o, uint6
 	memory->size = (size_t)size;
 	memory->why = why;
 	memory->fd = f->fd;
+	cm_view_expect(memory, o->expect);
 	err = cm_map(memory, o);
 	memory->fd = -1; /* the caller's still */
 	if (err < 0) {

@@ -44,6 +44,8 @@ struct cm_memory {
 	int dirfd;           /* a copy of the caller's, or -1: path is relative to the working directory */
 	void (*release)(void *data, void *arg);
 	void *arg;
+	uint64_t few_bytes;         /* looks at no more than so many bytes will be many: policy.c */
+	_Atomic uint64_t looks;     /* calls of comap_view_read that asked the kernel */
 	_Atomic int32_t failed;     /* -errno of the first flush that failed */
 	_Atomic uint64_t faults;    /* guards: so often something was not there (guard.c) */
 	_Atomic uint64_t zeroed;    /* guards: whether zeroes may lie over a part (guard.c) */
@@ -80,6 +82,11 @@ struct cm_choice {
 /* What to do with size bytes of a mappable file. */
 struct cm_choice cm_view_choose(const struct comap_view_opts *opts, uint64_t size, enum cm_os_fs fs,
 				unsigned seals);
+
+/* Of a mapping that is to be looked into: what opts.expect says of it. */
+void cm_view_expect(struct cm_memory *memory, uint64_t expect);
+/* Should the next look, of n bytes, be a load from the mapping, where that is safe?  Else pread. */
+bool cm_view_looks_pay(const struct cm_memory *memory, size_t n);
 
 /* ---- copy.c ---------------------------------------------------------------------------------- */
 
