@@ -98,7 +98,7 @@ static int ask(const comap_view *view, uint64_t off, void *to, size_t n)
 	/* no signal and no error tells of zeroes in the last partial page, nor of a guard's */
 	if (err == 0 && (cm_guard_may_lie(memory) ||
 			 (memory->mode == COMAP_VIEW_PRIVATE &&
-			  cm_memory_is_cut(memory, file_offset(view, off) + n))))
+					  cm_memory_is_cut(memory, file_offset(view, off) + n))))
 		err = -ENODATA;
 	return err;
 }
