@@ -5,6 +5,8 @@
  * the content.  Both verify what is there to verify.  The tool is one process with its start and its
  * end; so it is for whoever calls it.
  *
+ * `auto` makes a file by comap_lz4_unpack; `mapped` inflates into the mapping of a new one.
+ *
  * Random reads want small blocks: comap_lz4_write makes them, 64 KiB.
  */
 #include <errno.h>
@@ -128,7 +130,10 @@ static uint64_t inflate_tool(const struct row *row)
 	return 0;
 }
 
-static uint64_t inflate_auto(const struct row *row)
+#define CHECKS (COMAP_LZ4_CHECK_BLOCKS | COMAP_LZ4_CHECK_CONTENT)
+
+/* To memory: a new mapping, of a new file or of none. */
+static uint64_t inflate_mapped(const struct row *row)
 {
 	struct comap_view_opts opts = COMAP_VIEW_OPTS_INIT;
 	comap_view *packed, *made = NULL;
@@ -146,7 +151,7 @@ static uint64_t inflate_auto(const struct row *row)
 	else if (comap_view_open(path_of("made"), &opts, &made) < 0)
 		wrong(comap_view_reason());
 	err = comap_lz4_inflate(lz4, made ? comap_view_writable(made) : inflated, ALL,
-				(unsigned)method->arg, COMAP_LZ4_CHECK_BLOCKS | COMAP_LZ4_CHECK_CONTENT);
+				(unsigned)method->arg, CHECKS);
 	if (err < 0)
 		wrong(comap_view_reason());
 	comap_view_close(made);
@@ -155,10 +160,28 @@ static uint64_t inflate_auto(const struct row *row)
 	return 0;
 }
 
+/* To a file, as the tool does. */
+static uint64_t inflate_auto(const struct row *row)
+{
+	comap_writer *writer;
+	comap_view *packed;
+
+	if (row->n == IN_MEMORY)
+		return inflate_mapped(row);
+	if (comap_view_open(path_of(packed_name(row)), NULL, &packed) < 0 ||
+	    comap_writer_open(path_of("made"), NULL, &writer) < 0 ||
+	    comap_lz4_unpack(packed, writer, (unsigned)method->arg, CHECKS) < 0 ||
+	    comap_writer_finish(writer, COMAP_WRITER_PLAIN) < 0)
+		wrong(comap_view_reason());
+	comap_view_close(packed);
+	return 0;
+}
+
 static const struct method inflates[] = {
 	{ "lz4-d", inflate_tool, 0 },
 	{ "auto-1-thread", inflate_auto, 1 },
 	{ "auto", inflate_auto, 0 },
+	{ "mapped", inflate_mapped, 0 },
 	{0},
 };
 

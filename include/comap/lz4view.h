@@ -6,7 +6,8 @@
  * by itself.  Where each begins is read from an index in a skippable frame at the end of the file
  * (comap_lz4_write adds one; the lz4 tool skips it; docs/format-lz4.md), or found by walking from header to
  * header.  How long each is inflated no header says: in frames without a content size all blocks are looked
- * through while opening, about as fast as they could be decoded.  (lz4 --content-size writes one.)
+ * through while opening, by a thread for each processor, which takes half as long as inflating them.  (lz4
+ * --content-size writes one.)
  *
  * A handle may be used by any number of threads at once.  The view under it stays open as long as it does.
  * What the file says is checked before it is believed: a damaged or hostile one is -EUCLEAN.  The exception is an
@@ -41,7 +42,7 @@ typedef struct comap_lz4 comap_lz4;
  *   -EINVAL           unknown flag
  *   -ENOTUNIQ         no LZ4 frame
  *   -EPROTONOSUPPORT  a version, or the legacy format, that is not known here
- *   -ENOTSUP          its blocks are linked, or it needs a dictionary: only from the beginning to the
+ *   -EOPNOTSUPP       its blocks are linked, or it needs a dictionary: only from the beginning to the
  *                     end can it be read (the lz4 tool makes independent blocks by -BI, its default)
  *   -ENODATA          it is cut short
  *   -EUCLEAN          it is damaged
@@ -77,9 +78,19 @@ COMAP_API int64_t comap_lz4_read(comap_lz4 *lz4, uint64_t off, void *to, size_t 
  * returns, take no signals, and the call is no cancellation point.
  * flags: COMAP_LZ4_CHECK_BLOCKS, COMAP_LZ4_CHECK_CONTENT.  Returns 0, -EINVAL: n is not content_size, or flags;
  * -EUCLEAN, -ENODATA, -EIO, -ENOMEM as comap_lz4_read.
- * Then what is at `to` is unspecified.
+ * -ENOSPC: `to` is in a mapped file, in a hole for which there is no storage.  Then what is at `to` is unspecified.
  */
 COMAP_API int comap_lz4_inflate(comap_lz4 *lz4, void *to, uint64_t n, unsigned threads, uint32_t flags);
+
+/*
+ * Inflate all that a view shows into a writer, from its beginning to its end, without a handle: faster than
+ * comap_lz4_inflate where a file is to be made, for a new mapping must be faulted in, and where frames do not say
+ * how long they are inflated, for nothing is looked through before.  An index is not used.  Threads and flags as there;
+ * the calling thread writes.  Memory: 1 MiB for each thread and two more, or 4 MiB where blocks are so large.
+ * Returns 0; an error of comap_lz4_open or comap_lz4_inflate; or one of comap_writer_write, and of comap_writer_finish
+ * then.  The writer may have got some of it, and finishing it would make a file of that: abort it.
+ */
+COMAP_API int comap_lz4_unpack(comap_view *view, comap_writer *writer, unsigned threads, uint32_t flags);
 
 struct comap_lz4_write_opts {
 	uint32_t size;       /* sizeof this struct; COMAP_LZ4_WRITE_OPTS_INIT fills it */
@@ -98,7 +109,7 @@ struct comap_lz4_write_opts {
  * Compress memory into a writer as one frame of independent blocks, with its content size, and the index behind it.
  * opts may be NULL.  The writer stays open: frames may follow, each with its index.  Threads as in comap_lz4_inflate:
  * a guard of the caller's is not theirs, so bytes of a file that may be cut short are for threads = 1.
- * Returns 0, -EINVAL: opts, or no bytes; -E2BIG: opts is of a newer comap, or an index has no room for so many blocks
+ * Returns 0, -EINVAL: opts, or no bytes; -E2BIG: opts is of a newer comap; -EFBIG: an index has no room for so many blocks
  * (more than 2^30); -ENOMEM; or as comap_writer_write.
  */
 COMAP_API int comap_lz4_write(comap_writer *writer, struct comap_bytes bytes,

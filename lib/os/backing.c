@@ -49,7 +49,7 @@ int cm_os_fallocate(int fd, int mode, uint64_t off, uint64_t len)
 	return 0;
 }
 
-static int populate(char *at, uint64_t len)
+int cm_os_populate_write(void *at, size_t len)
 {
 	while (madvise(at, len, MADV_POPULATE_WRITE) < 0) {
 		if (errno == EINTR || errno == EAGAIN)
@@ -90,7 +90,7 @@ static int write_zeroes(int fd, uint64_t off, uint64_t len)
 int cm_os_commit(struct cm_backing *b, uint64_t off, uint64_t len)
 {
 	if (b->fd < 0)
-		return populate(b->base + off, len);
+		return cm_os_populate_write(b->base + off, len);
 	if (b->no_fallocate)
 		return write_zeroes(b->fd, off, len);
 	return cm_os_full_is_enospc(cm_os_fallocate(b->fd, 0, off, len));

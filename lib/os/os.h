@@ -195,6 +195,8 @@ int cm_os_mincore(const void *at, size_t size, struct cm_os_residency *ret_resid
 
 /* Have whole pages read in now.  -EFAULT: they are not in the file any more; -EIO; -EINVAL: the kernel cannot. */
 int cm_os_populate_read(void *at, size_t size);
+/* Have whole pages there to be written, if the kernel can.  -ENOSPC: a file's hole, and no storage for it. */
+int cm_os_populate_write(void *at, size_t size);
 int cm_os_lock_pages(void *at, size_t size, bool is_locked); /* mlock(2), munlock(2) */
 int cm_os_forget(void *at, size_t size);                     /* MADV_DONTNEED */
 /* memcpy that gives up where memory cannot be had: process_vm_readv(2) of ourselves.  -EFAULT, and some may have

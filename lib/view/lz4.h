@@ -26,6 +26,7 @@
 #define CM_LZ4_LENGTH 0x7fffffffu
 
 #define CM_LZ4_BLOCK_MOST (4 * CM_MIB)
+#define CM_LZ4_RUN_SIZE CM_MIB /* of blocks that are one piece of work */
 
 struct cm_lz4_frame {
 	uint64_t at;         /* of its magic */
@@ -70,6 +71,7 @@ struct comap_lz4 {
 	uint32_t block_most; /* the largest of the frames' */
 	uint32_t checks;     /* those that all frames have */
 	bool has_index;
+	bool is_unmeasured; /* how long the blocks are inflated is not known: no content, no sizes */
 	bool is_strict; /* all blocks are measured, whatever the header says */
 	unsigned nslots;
 	cm_word clock; /* of the slots */
@@ -97,6 +99,13 @@ static inline const char *cm_lz4_at(const comap_lz4 *lz4, uint64_t off)
 {
 	return (const char *)lz4->bytes.data + off;
 }
+
+/* ---- lz4_read.c: opening --------------------------------------------------------------- */
+
+/* A handle without tables, which comap_lz4_close ends.  -ENOMEM. */
+int cm_lz4_new(comap_view *view, comap_lz4 **ret_lz4);
+/* Its tables; flags as comap_lz4_open. */
+int cm_lz4_fill(comap_lz4 *lz4, uint32_t flags);
 
 /* ---- lz4_frame.c ------------------------------------------------------------------------ */
 
@@ -128,7 +137,7 @@ struct cm_lz4_index {
 	unsigned char *bytes;
 	size_t size;
 };
-/* -E2BIG: more blocks than a skippable frame has room for; -ENOMEM. */
+/* -EFBIG: more blocks than a skippable frame has room for; -ENOMEM. */
 int cm_lz4_index_new(struct cm_lz4_index *index, uint64_t nblocks);
 void cm_lz4_index_set(struct cm_lz4_index *index, uint64_t block, uint32_t word);
 /* All are set: the rest of it. */
@@ -146,9 +155,35 @@ uint64_t cm_lz4_end(const comap_lz4 *lz4, uint64_t block); /* behind it and its 
 
 /* Between enter and leave.  The block as stored has the checksum that stands behind it, or none does. */
 int cm_lz4_check(const comap_lz4 *lz4, uint64_t block);
+/* Decode it to `to`, where there is room for block_most bytes of its frame.  How many it has, or -EUCLEAN. */
+int64_t cm_lz4_decode_any(const comap_lz4 *lz4, uint64_t block, void *to);
 /* Decode it to `to`, where there are just as many bytes as it has. */
 int cm_lz4_decode_exact(const comap_lz4 *lz4, uint64_t block, void *to);
 /* Its first n bytes, or all, to `to`, where there are its frame's block_most. */
 int cm_lz4_decode_first(const comap_lz4 *lz4, uint64_t block, void *to, size_t n);
+
+/* ---- lz4_ring.c ------------------------------------------------------------------------------- */
+
+/* A piece of work on its way from who made it to who takes it. */
+struct cm_lz4_piece {
+	char *bytes; /* piece_size of them, or NULL */
+	size_t size; /* these two are the maker's to say */
+	uint32_t word;
+	int err; /* of make */
+	bool is_ready;
+};
+
+struct cm_lz4_work {
+	uint64_t npieces;
+	size_t piece_size, state_size;
+	void *arg;
+	/* Called by several threads at once, for each piece once; state: state_size bytes, the thread's own, and
+	 * whatever it left there.  An error ends the work. */
+	int (*make)(const void *arg, void *state, uint64_t i, struct cm_lz4_piece *piece);
+	/* Called by the calling thread, for one piece after the other; or NULL. */
+	int (*take)(void *arg, uint64_t i, const struct cm_lz4_piece *piece);
+};
+/* All of it, by so many threads; 0: one for each processor.  The error of the first piece that had one; -ENOMEM. */
+int cm_lz4_run(const struct cm_lz4_work *work, unsigned threads);
 
 #endif

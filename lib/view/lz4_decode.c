@@ -94,6 +94,23 @@ static bool decode(const comap_lz4 *lz4, const struct cm_lz4_block *block, char 
 	return true;
 }
 
+int64_t cm_lz4_decode_any(const comap_lz4 *lz4, uint64_t i, void *to)
+{
+	const struct cm_lz4_block *block = &lz4->blocks[i];
+	uint32_t length = cm_lz4_length(block->word), word;
+	const char *from = cm_lz4_at(lz4, block->at);
+	int got;
+
+	if (comap_bytes_u32le(lz4->bytes, block->at - 4, &word) < 0 || word != block->word)
+		return -EUCLEAN; /* somebody wrote there */
+	if (word & CM_LZ4_STORED) {
+		memcpy(to, from, length);
+		return length;
+	}
+	got = LZ4_decompress_safe(from, to, (int)length, (int)frame_of(lz4, block)->block_most);
+	return got < 0 ? -EUCLEAN : got;
+}
+
 int cm_lz4_decode_first(const comap_lz4 *lz4, uint64_t i, void *to, size_t n)
 {
 	const struct cm_lz4_block *block = &lz4->blocks[i];

@@ -49,7 +49,7 @@ static int check_flags(unsigned flags, unsigned size, struct comap_bytes bytes, 
 		return -EUCLEAN;
 	if (flags & FLAG_RESERVED || size & 0x8f || SIZE_CODE(size) < SIZE_CODE_LEAST)
 		return -EPROTONOSUPPORT;
-	return flags & FLAG_DICTIONARY || !(flags & FLAG_INDEPENDENT) ? -ENOTSUP : 0;
+	return flags & FLAG_DICTIONARY || !(flags & FLAG_INDEPENDENT) ? -EOPNOTSUPP : 0;
 }
 
 int cm_lz4_header(struct comap_bytes bytes, uint64_t at, struct cm_lz4_frame *ret_frame)

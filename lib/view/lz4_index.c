@@ -174,7 +174,7 @@ static void put(unsigned char *to, uint64_t number, unsigned bytes)
 int cm_lz4_index_new(struct cm_lz4_index *index, uint64_t nblocks)
 {
 	if (nblocks > BLOCKS_MOST)
-		return -E2BIG;
+		return -EFBIG;
 	index->size = HEAD + (size_t)nblocks * 4 + TAIL;
 	index->bytes = malloc(index->size);
 	return index->bytes ? 0 : -ENOMEM;

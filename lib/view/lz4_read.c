@@ -18,7 +18,7 @@
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-static int fill(comap_lz4 *lz4, uint32_t flags)
+int cm_lz4_fill(comap_lz4 *lz4, uint32_t flags)
 {
 	comap_guard guard;
 	int err = cm_lz4_enter(lz4, &guard, lz4->bytes.size);
@@ -35,24 +35,29 @@ static int fill(comap_lz4 *lz4, uint32_t flags)
 	return cm_lz4_leave(&guard, err);
 }
 
-int comap_lz4_open(comap_view *view, uint32_t flags, comap_lz4 **ret_lz4)
+int cm_lz4_new(comap_view *view, comap_lz4 **ret_lz4)
 {
-	const char *path = view->memory->path;
-	comap_lz4 *lz4;
-	int err;
+	comap_lz4 *lz4 = calloc(1, sizeof *lz4);
 
-	if (flags & ~COMAP_LZ4_NO_INDEX)
-		return cm_view_fail(-EINVAL, "read LZ4 frames of", path);
-	lz4 = calloc(1, sizeof *lz4);
 	if (!lz4)
-		return cm_view_fail(-ENOMEM, "read LZ4 frames of", path);
+		return -ENOMEM;
 	lz4->view = comap_view_dup(view);
 	lz4->bytes = comap_view_bytes(view);
 	cm_lz4_clear(lz4);
-	err = fill(lz4, flags);
+	*ret_lz4 = lz4;
+	return 0;
+}
+
+int comap_lz4_open(comap_view *view, uint32_t flags, comap_lz4 **ret_lz4)
+{
+	comap_lz4 *lz4 = NULL;
+	int err = flags & ~COMAP_LZ4_NO_INDEX ? -EINVAL : cm_lz4_new(view, &lz4);
+
+	if (err == 0)
+		err = cm_lz4_fill(lz4, flags);
 	if (err < 0) {
 		comap_lz4_close(lz4);
-		return cm_view_fail(err, "read LZ4 frames of", path);
+		return cm_view_fail(err, "read LZ4 frames of", view->memory->path);
 	}
 	lz4->nslots = (unsigned)cm_min(CM_LZ4_SLOTS, CM_LZ4_KEPT_MOST / lz4->block_most);
 	*ret_lz4 = lz4;

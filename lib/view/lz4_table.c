@@ -6,7 +6,7 @@
  * short one in its midst, and from there on each offset would be wrong, silently.
  *
  * So it is measured: the lengths of a block's sequences are added up, nothing is copied.  That
- * is one and a half times as fast as decoding, and it touches all of the file.  Where a frame says
+ * is one and a half times as fast as decoding, done by several threads, and it touches all of the file.  Where a frame says
  * how long its content is, its last block is enough: when that and all the others at
  * their fullest make up the content, each of the others must be full.
  *
@@ -126,24 +126,78 @@ static bool is_known_full(const comap_lz4 *lz4, const struct cm_lz4_frame *frame
 	return last >= 0 && (uint64_t)last == *ret_last;
 }
 
+/* ---- sizes, by several threads ---------------------------------------------------------------- */
+
+struct sizing {
+	comap_lz4 *lz4;
+	const struct cm_lz4_frame *frame;
+	uint64_t per_run; /* blocks */
+};
+
+/* Their sizes stand in `content` for now. */
+static int measure_run(const void *arg, void *state, uint64_t run, struct cm_lz4_piece *piece)
+{
+	const struct sizing *sizing = arg;
+	comap_lz4 *lz4 = sizing->lz4;
+	uint64_t i = run * sizing->per_run, end = cm_min(i + sizing->per_run, sizing->frame->nblocks);
+	comap_guard guard;
+	int64_t size = 0;
+	int err = cm_lz4_enter(lz4, &guard, 0);
+
+	(void)state;
+	(void)piece;
+	for (; err == 0 && i < end; i++) {
+		size = measure(lz4, sizing->frame, sizing->frame->first + i);
+		err = size < 0 ? (int)size : 0;
+		lz4->blocks[sizing->frame->first + i].content = (uint64_t)size;
+	}
+	return cm_lz4_leave(&guard, err);
+}
+
+static int measure_all(comap_lz4 *lz4, const struct cm_lz4_frame *frame)
+{
+	struct sizing sizing = { lz4, frame, cm_max(1, CM_LZ4_RUN_SIZE / frame->block_most) };
+	struct cm_lz4_work work = {
+		.npieces = cm_div_up(frame->nblocks, sizing.per_run),
+		.arg = &sizing,
+		.make = measure_run,
+	};
+
+	return cm_lz4_run(&work, 0);
+}
+
+/* All are full, and the last one has so many bytes.  What is stored as it is must agree. */
+static int set_full(comap_lz4 *lz4, const struct cm_lz4_frame *frame, uint64_t last)
+{
+	uint64_t end = frame->first + frame->nblocks;
+
+	for (uint64_t i = frame->first; i < end; i++) {
+		lz4->blocks[i].content = i == end - 1 ? last : frame->block_most;
+		if (lz4->blocks[i].word & CM_LZ4_STORED &&
+		    cm_lz4_length(lz4->blocks[i].word) != lz4->blocks[i].content)
+			return -EUCLEAN;
+	}
+	return 0;
+}
+
 /* Where each block's content begins. */
 static int place(comap_lz4 *lz4, struct cm_lz4_frame *frame, bool is_full)
 {
-	uint64_t last = 0, end = frame->first + frame->nblocks;
-	int64_t size;
+	uint64_t last = 0, size;
+	int err = 0;
 
-	is_full = frame->nblocks && is_known_full(lz4, frame, is_full, &last);
-	for (uint64_t i = frame->first; i < end; i++) {
+	if (frame->nblocks && is_known_full(lz4, frame, is_full, &last))
+		err = set_full(lz4, frame, last);
+	else if (frame->nblocks)
+		err = measure_all(lz4, frame);
+	for (uint64_t i = frame->first; err == 0 && i < frame->first + frame->nblocks; i++) {
+		size = lz4->blocks[i].content;
+		if (size > (uint64_t)INT64_MAX - frame->content - frame->size)
+			return -EUCLEAN;
 		lz4->blocks[i].content = frame->content + frame->size;
-		size = is_full ? (int64_t)(i == end - 1 ? last : frame->block_most)
-			       : measure(lz4, frame, i);
-		if (is_full && lz4->blocks[i].word & CM_LZ4_STORED && size != measure(lz4, frame, i))
-			return -EUCLEAN;
-		if (size < 0 || INT64_MAX - (uint64_t)size < frame->content + frame->size)
-			return -EUCLEAN;
-		frame->size += (uint64_t)size;
+		frame->size += size;
 	}
-	return frame->declared && frame->declared != frame->size ? -EUCLEAN : 0;
+	return err < 0 ? err : frame->declared && frame->declared != frame->size ? -EUCLEAN : 0;
 }
 
 int cm_lz4_add_frame(comap_lz4 *lz4, struct cm_lz4_frame *frame, bool is_full)
@@ -159,7 +213,7 @@ int cm_lz4_add_frame(comap_lz4 *lz4, struct cm_lz4_frame *frame, bool is_full)
 	frame->nblocks = lz4->nblocks - frame->first;
 	frame->content = lz4->content_size;
 	frame->size = 0;
-	err = place(lz4, frame, is_full);
+	err = lz4->is_unmeasured ? 0 : place(lz4, frame, is_full);
 	if (err < 0)
 		return err;
 	lz4->content_size += frame->size;

@@ -1,17 +1,11 @@
 /*
  * lz4_write.c - compress memory into one frame of independent blocks, by several threads.
  *
- * Blocks are compressed in any order and written in theirs.  A ring of slots, two more than there are
- * threads, holds what was compressed and not yet written; who finds no slot free waits for the writing,
- * so memory stays at that, however long the content is.  The calling thread writes, as the writer
- * is its own, and compresses whenever the block it should write next is not there.
- *
  * A block that does not get shorter is stored as it is, as the lz4 tool does.
  */
 #include <limits.h>
 #include <lz4.h>
 #include <lz4hc.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -21,26 +15,16 @@
 #define LEVEL_MOST 12
 #define LEVEL_LEAST (-65536) /* LZ4_compress_fast knows no faster */
 
-struct slot {
-	unsigned char *bytes; /* header, block, checksum */
-	size_t size;
-	uint32_t word;
-	bool is_ready;
-};
-
 struct pack {
 	const char *from;
-	uint64_t size, nblocks;
+	uint64_t size;
 	struct comap_lz4_write_opts opts;
-	uint64_t nslots;
-	struct slot *slots; /* block i is in slot i % nslots */
-
-	pthread_mutex_t lock; /* of what follows, and of is_ready */
-	pthread_cond_t ready; /* a block is */
-	pthread_cond_t room;  /* a slot is free, or there is nothing more to do */
-	uint64_t next;        /* block to be compressed */
-	uint64_t written;     /* blocks */
-	bool is_over;
+	struct cm_lz4_work work;
+	comap_writer *writer;
+	uint64_t written; /* bytes of the frame */
+	XXH32_state_t *sum;
+	struct cm_lz4_index index;
+	bool is_writers; /* it said why already */
 };
 
 static void put_u32(unsigned char *to, uint32_t n)
@@ -61,109 +45,46 @@ static int compress(const struct pack *pack, void *state, const char *from, char
 	return LZ4_compress_fast_extState(state, from, to, n, n - 1, level < 0 ? 1 - level : 1);
 }
 
-static void pack_block(const struct pack *pack, void *state, uint64_t i)
+static int make(const void *arg, void *state, uint64_t i, struct cm_lz4_piece *piece)
 {
-	struct slot *slot = &pack->slots[i % pack->nslots];
+	const struct pack *pack = arg;
+	unsigned char *bytes = (unsigned char *)piece->bytes;
 	uint64_t off = i * pack->opts.block_size;
 	int n = (int)cm_min(pack->size - off, pack->opts.block_size), length;
 
-	length = compress(pack, state, pack->from + off, (char *)slot->bytes + 4, n);
-	slot->word = (uint32_t)length;
+	length = compress(pack, state, pack->from + off, piece->bytes + 4, n);
+	piece->word = (uint32_t)length;
 	if (length <= 0) {
 		length = n;
-		slot->word = (uint32_t)n | CM_LZ4_STORED;
-		memcpy(slot->bytes + 4, pack->from + off, (size_t)n);
+		piece->word = (uint32_t)n | CM_LZ4_STORED;
+		memcpy(bytes + 4, pack->from + off, (size_t)n);
 	}
-	put_u32(slot->bytes, slot->word);
-	slot->size = 4 + (size_t)length;
+	put_u32(bytes, piece->word);
+	piece->size = 4 + (size_t)length;
 	if (pack->opts.flags & COMAP_LZ4_CHECK_BLOCKS) {
-		put_u32(slot->bytes + slot->size, XXH32(slot->bytes + 4, (size_t)length, 0));
-		slot->size += 4;
+		put_u32(bytes + piece->size, XXH32(bytes + 4, (size_t)length, 0));
+		piece->size += 4;
 	}
+	return 0;
 }
 
-static void *new_state(const struct pack *pack)
+static size_t state_size(const struct pack *pack)
 {
-	return malloc(
-		(size_t)(pack->opts.level >= LEVEL_HIGH ? LZ4_sizeofStateHC() : LZ4_sizeofState()));
-}
-
-/* ---- the ring --------------------------------------------------------------------------------- */
-
-static bool has_next(const struct pack *pack)
-{
-	return pack->next < pack->nblocks && pack->next - pack->written < pack->nslots;
-}
-
-/* Compress the next block; the lock is held when it is called and when it returns. */
-static void pack_next(struct pack *pack, void *state)
-{
-	uint64_t i = pack->next++;
-
-	pthread_mutex_unlock(&pack->lock);
-	pack_block(pack, state, i);
-	pthread_mutex_lock(&pack->lock);
-	pack->slots[i % pack->nslots].is_ready = true;
-	pthread_cond_signal(&pack->ready); /* only the writing thread waits for it */
-}
-
-static void *work(void *arg)
-{
-	struct pack *pack = arg;
-	void *state = new_state(pack);
-
-	pthread_mutex_lock(&pack->lock);
-	while (state && !pack->is_over && pack->next < pack->nblocks)
-		if (has_next(pack))
-			pack_next(pack, state);
-		else
-			pthread_cond_wait(&pack->room, &pack->lock);
-	pthread_mutex_unlock(&pack->lock);
-	free(state);
-	return NULL;
-}
-
-static const struct slot *await(struct pack *pack, void *state, uint64_t i)
-{
-	const struct slot *slot = &pack->slots[i % pack->nslots];
-
-	pthread_mutex_lock(&pack->lock);
-	while (!slot->is_ready)
-		if (has_next(pack))
-			pack_next(pack, state);
-		else
-			pthread_cond_wait(&pack->ready, &pack->lock);
-	pthread_mutex_unlock(&pack->lock);
-	return slot;
-}
-
-static void release(struct pack *pack, uint64_t i, bool is_over)
-{
-	pthread_mutex_lock(&pack->lock);
-	pack->slots[i % pack->nslots].is_ready = false;
-	pack->written = i + 1;
-	pack->is_over = is_over;
-	pthread_cond_broadcast(&pack->room);
-	pthread_mutex_unlock(&pack->lock);
+	return (size_t)(pack->opts.level >= LEVEL_HIGH ? LZ4_sizeofStateHC() : LZ4_sizeofState());
 }
 
 /* ---- the frame ---------------------------------------------------------------------------------- */
 
-struct out {
-	comap_writer *writer;
-	uint64_t size; /* written */
-	XXH32_state_t *sum;
-	struct cm_lz4_index index;
-	void *state;
-};
-
-static int put(struct out *out, const void *from, size_t n)
+static int put(struct pack *pack, const void *from, size_t n)
 {
-	out->size += n;
-	return comap_writer_write(out->writer, from, n);
+	int err = comap_writer_write(pack->writer, from, n);
+
+	pack->written += n;
+	pack->is_writers = err < 0;
+	return err;
 }
 
-static int write_header(const struct pack *pack, struct out *out)
+static int write_header(struct pack *pack)
 {
 	unsigned char header[15] = { 0 };
 	unsigned code = (cm_highest(pack->opts.block_size) - 8) / 2;
@@ -178,60 +99,42 @@ static int write_header(const struct pack *pack, struct out *out)
 	put_u32(header + 6, (uint32_t)pack->size);
 	put_u32(header + 10, (uint32_t)(pack->size >> 32));
 	header[14] = (unsigned char)(XXH32(header + 4, 10, 0) >> 8);
-	return put(out, header, sizeof header);
+	return put(pack, header, sizeof header);
 }
 
-static int write_blocks(struct pack *pack, struct out *out)
+static int take(void *arg, uint64_t i, const struct cm_lz4_piece *piece)
 {
-	uint64_t off, block_size = pack->opts.block_size;
-	const struct slot *slot;
-	int err = 0;
+	struct pack *pack = arg;
+	uint64_t block_size = pack->opts.block_size, off = i * block_size;
 
-	for (uint64_t i = 0; i < pack->nblocks && err == 0; i++) {
-		slot = await(pack, out->state, i);
-		off = i * block_size;
-		if (out->sum)
-			XXH32_update(out->sum, pack->from + off,
-				     (size_t)cm_min(pack->size - off, block_size));
-		if (out->index.bytes)
-			cm_lz4_index_set(&out->index, i, slot->word);
-		err = put(out, slot->bytes, slot->size);
-		release(pack, i, err < 0);
-	}
-	return err;
+	if (pack->sum)
+		XXH32_update(pack->sum, pack->from + off, (size_t)cm_min(pack->size - off, block_size));
+	if (pack->index.bytes)
+		cm_lz4_index_set(&pack->index, i, piece->word);
+	return put(pack, piece->bytes, piece->size);
 }
 
-static int write_end(const struct pack *pack, struct out *out)
+static int write_end(struct pack *pack)
 {
 	unsigned char end[8] = { 0 };
 	int err;
 
-	if (out->sum)
-		put_u32(end + 4, XXH32_digest(out->sum));
-	err = put(out, end, out->sum ? 8 : 4);
-	if (err < 0 || !out->index.bytes)
+	if (pack->sum)
+		put_u32(end + 4, XXH32_digest(pack->sum));
+	err = put(pack, end, pack->sum ? 8 : 4);
+	if (err < 0 || !pack->index.bytes)
 		return err;
-	cm_lz4_index_seal(&out->index, out->size, pack->size, pack->opts.block_size);
-	return put(out, out->index.bytes, out->index.size);
+	cm_lz4_index_seal(&pack->index, pack->written, pack->size, pack->opts.block_size);
+	return put(pack, pack->index.bytes, pack->index.size);
 }
 
-static int write_frame(struct pack *pack, struct out *out)
+static int write_frame(struct pack *pack)
 {
-	struct cm_os_crew crew;
-	int err = write_header(pack, out);
+	int err = write_header(pack);
 
-	if (err < 0)
-		return err;
-	pthread_mutex_init(&pack->lock, NULL);
-	pthread_cond_init(&pack->ready, NULL);
-	pthread_cond_init(&pack->room, NULL);
-	cm_os_crew_start(&crew, pack->opts.threads - 1, work, pack);
-	err = write_blocks(pack, out);
-	cm_os_crew_join(&crew);
-	pthread_cond_destroy(&pack->room);
-	pthread_cond_destroy(&pack->ready);
-	pthread_mutex_destroy(&pack->lock);
-	return err < 0 ? err : write_end(pack, out);
+	if (err == 0)
+		err = cm_lz4_run(&pack->work, pack->opts.threads);
+	return err < 0 ? err : write_end(pack);
 }
 
 /* ---- what is asked for ---------------------------------------------------------------------------- */
@@ -245,8 +148,6 @@ static int read_opts(struct comap_lz4_write_opts *opts, const struct comap_lz4_w
 		err = cm_opts_copy(opts, sizeof *opts, asked, asked->size);
 	if (opts->block_size == 0)
 		opts->block_size = 64 * CM_KIB;
-	if (opts->threads == 0)
-		opts->threads = cm_os_processors();
 	if (opts->level < LEVEL_LEAST)
 		opts->level = LEVEL_LEAST;
 	if (err < 0)
@@ -264,66 +165,39 @@ static int read_opts(struct comap_lz4_write_opts *opts, const struct comap_lz4_w
 	return -EINVAL;
 }
 
-/* The slots, and their bytes behind them. */
-static int new_slots(struct pack *pack)
+static int begin(struct pack *pack)
 {
-	size_t each = pack->opts.block_size + 8;
-	unsigned char *bytes;
-
-	if (pack->nslots > SIZE_MAX / (each + sizeof *pack->slots))
-		return -ENOMEM;
-	pack->slots = calloc((size_t)pack->nslots, sizeof *pack->slots);
-	bytes = malloc((size_t)pack->nslots * each);
-	if (!pack->slots || !bytes) {
-		free(bytes);
-		return -ENOMEM;
-	}
-	for (uint64_t i = 0; i < pack->nslots; i++)
-		pack->slots[i].bytes = bytes + i * each;
-	return 0;
-}
-
-static int begin(struct pack *pack, struct out *out)
-{
-	int err = 0;
-
-	pack->nblocks = cm_div_up(pack->size, pack->opts.block_size);
-	pack->opts.threads = (uint32_t)cm_max(1, cm_min(pack->opts.threads, pack->nblocks));
-	pack->nslots = cm_min(pack->opts.threads + 2ull, cm_max(1, pack->nblocks));
-	out->state = new_state(pack);
+	pack->work = (struct cm_lz4_work){
+		.npieces = cm_div_up(pack->size, pack->opts.block_size),
+		.piece_size = pack->opts.block_size + 8,
+		.state_size = state_size(pack),
+		.arg = pack,
+		.make = make,
+		.take = take,
+	};
 	if (pack->opts.flags & COMAP_LZ4_CHECK_CONTENT) {
-		out->sum = XXH32_createState();
-		if (!out->sum)
+		pack->sum = XXH32_createState();
+		if (!pack->sum)
 			return -ENOMEM;
-		XXH32_reset(out->sum, 0);
+		XXH32_reset(pack->sum, 0);
 	}
-	if (!(pack->opts.flags & COMAP_LZ4_NO_INDEX))
-		err = cm_lz4_index_new(&out->index, pack->nblocks);
-	if (err == 0)
-		err = out->state ? new_slots(pack) : -ENOMEM;
-	return err;
+	return pack->opts.flags & COMAP_LZ4_NO_INDEX
+		       ? 0
+		       : cm_lz4_index_new(&pack->index, pack->work.npieces);
 }
 
 int comap_lz4_write(comap_writer *writer, struct comap_bytes bytes, const struct comap_lz4_write_opts *opts)
 {
-	struct pack pack = { .from = bytes.data, .size = bytes.size };
-	struct out out = { .writer = writer };
+	struct pack pack = { .from = bytes.data, .size = bytes.size, .writer = writer };
 	int err = read_opts(&pack.opts, opts);
-	bool is_writers = false; /* it said why already */
 
 	if (err == 0 && ((!bytes.data && bytes.size) || bytes.size > PTRDIFF_MAX))
 		err = -EINVAL;
 	if (err == 0)
-		err = begin(&pack, &out);
-	if (err == 0) {
-		err = write_frame(&pack, &out);
-		is_writers = true;
-	}
-	if (pack.slots)
-		free(pack.slots[0].bytes);
-	free(pack.slots);
-	free(out.index.bytes);
-	XXH32_freeState(out.sum);
-	free(out.state);
-	return err < 0 && !is_writers ? cm_view_fail(err, "compress", NULL) : err;
+		err = begin(&pack);
+	if (err == 0)
+		err = write_frame(&pack);
+	free(pack.index.bytes);
+	XXH32_freeState(pack.sum);
+	return err < 0 && !pack.is_writers ? cm_view_fail(err, "compress", NULL) : err;
 }

@@ -4,10 +4,11 @@
  * The bytes of an input are the file.  True must be, whatever they are:
  *
  *   - what liblz4's own reader (LZ4F) takes from its beginning to its end, we take, and the same comes out; but
- *     for linked blocks and dictionaries, which are -ENOTSUP;
+ *     for linked blocks and dictionaries, which are -EOPNOTSUPP;
  *   - what we inflate with all checksums, it takes;
  *   - when all of it could be inflated, each read gives the same bytes, with or without checksums, twice, and
  *     whether an index was used or not;
+ *   - comap_lz4_unpack makes a file of the same bytes, or fails where inflating does;
  *   - an error is one of those that lz4view.h names.
  *
  * A match at offset 0 is the exception: what it becomes depends on what was in memory, so we refuse it where we see it
@@ -22,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <comap/lz4view.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -188,11 +190,39 @@ static struct found find(const uint8_t *bytes, size_t size, uint32_t flags, uint
 		look(lz4, &found, random);
 	} else {
 		MUST(!lz4 && comap_view_reason()[0]);
-		MUST(found.err == -ENOTUNIQ || found.err == -EPROTONOSUPPORT || found.err == -ENOTSUP ||
+		MUST(found.err == -ENOTUNIQ || found.err == -EPROTONOSUPPORT || found.err == -EOPNOTSUPP ||
 		     found.err == -ENODATA || found.err == -EUCLEAN);
 	}
 	comap_lz4_close(lz4);
 	return found;
+}
+
+/* ---- into a file ------------------------------------------------------------------------------------ */
+
+static void unpack(const uint8_t *bytes, size_t size, const struct found *walked)
+{
+	char path[64];
+	comap_view *view, *made;
+	comap_writer *writer;
+	int err;
+
+	snprintf(path, sizeof path, "/tmp/fuzz_lz4.%d", (int)getpid());
+	MUST(comap_writer_open(path, NULL, &writer) == 0);
+	MUST(comap_view_open_memory(bytes, size, NULL, NULL, &view) == 0);
+	err = comap_lz4_unpack(view, writer, 1 + (unsigned)size % 2, CHECKS);
+	comap_view_close(view);
+	MUST((err == 0) == walked->is_checked);
+	MUST(err == 0 || err == walked->err || (walked->err == 0 && err == -EUCLEAN));
+	if (err < 0) {
+		comap_writer_abort(writer);
+		return;
+	}
+	MUST(comap_writer_finish(writer, COMAP_WRITER_PLAIN) == 0);
+	MUST(comap_view_open(path, NULL, &made) == 0);
+	MUST(comap_view_bytes(made).size == walked->size);
+	MUST(memcmp(comap_view_bytes(made).data, walked->content, walked->size) == 0);
+	comap_view_close(made);
+	unlink(path);
 }
 
 /* ---- liblz4's --------------------------------------------------------------------------------------- */
@@ -238,7 +268,7 @@ static void compare(const uint8_t *bytes, size_t size, const struct found *walke
 		MUST(walked->err < 0);
 	else if (takes && walked->err == -ENOTUNIQ)
 		MUST(n == 0); /* skippable frames only */
-	else if (takes && walked->err != -ENOTSUP)
+	else if (takes && walked->err != -EOPNOTSUPP)
 		MUST(walked->err == 0 && n == walked->size &&
 		     (walked->is_checked || walked->size > CONTENT_MOST));
 	if (walked->is_checked)
@@ -260,6 +290,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	walked = find(bytes, size, COMAP_LZ4_NO_INDEX, random);
 	MUST(!walked.has_index);
 	compare(bytes, size, &walked);
+	if (!walked.is_odd && walked.size <= CONTENT_MOST && random % 4 == 0)
+		unpack(bytes, size, &walked);
 	found = find(bytes, size, 0, random + 1);
 	if (!walked.is_odd &&
 	    walked.err == -EUCLEAN) /* all is looked at; where it is not, less is noticed */
