@@ -17,7 +17,8 @@
  *
  * The kernel raises no signal for the last partial page of a file that was cut
  * short inside it: it reads as zeroes.  So leave also asks for the file's size,
- * which costs a system call, but for views of sealed memfds and of copies.
+ * which costs a system call, but for views of sealed memfds and of copies.  One that was cut inside a page
+ * and has its old length again by then leaves no trace.
  *
  * Guards nest, also of one view, and end in reverse order.  One belongs to the thread that entered, and
  * covers its loads and stores only.  Its view must stay open, and as long as it is, meanwhile.  All who
@@ -64,7 +65,8 @@ COMAP_API int comap_guard_leave(comap_guard *guard);
 
 /*
  * Call fn(arg, bytes of the view) and end it in its midst at the first fault, by siglongjmp: it must hold
- * no locks and no memory.  Guards that it entered end with it.  Returns what comap_guard_leave would, fn's value in *ret (may be NULL) when 0.
+ * no locks and no memory; nor may a handler of a signal that interrupts it touch the view outside a guard of its own,
+ * for then that signal stays blocked.  Guards that it entered end with it.  Returns what comap_guard_leave would, fn's value in *ret (may be NULL) when 0.
  */
 COMAP_API int comap_guard_call(comap_view *view, int (*fn)(void *arg, struct comap_bytes bytes), void *arg,
 			       int *ret);

@@ -13,7 +13,9 @@
  *  - What a stream hands out is good until the next call on it but comap_stream_get_stats.
  *  - A file that another process cuts short ends early, and then the stream says -ENODATA.  It
  *    raises no signal itself, but whoever reads a mapped window just then may get SIGBUS, or
- *    zeroes, of which only the next call tells.  COMAP_STREAM_COPY reads only, and has neither.
+ *    zeroes, of which only the next call tells.  COMAP_STREAM_COPY reads only, and has neither;
+ *    nor has comap_stream_record, which reads, too.  COMAP_STREAM_MAP maps also for records, in
+ *    which then the library itself looks for the end; what lies behind the cut is not handed out.
  *  - A file that grows meanwhile is read up to where it ends when the stream comes there.  It is
  *    not followed: the end is for good.
  *  - What is read of a pipe, ahead of what was handed out, is lost to others who read it.
@@ -35,7 +37,7 @@ extern "C" {
 typedef struct comap_stream comap_stream;
 
 #define COMAP_STREAM_COPY 1u /* read(2) only: other processes may cut the file short */
-#define COMAP_STREAM_MAP  2u /* map only, or fail with -ENODEV */
+#define COMAP_STREAM_MAP  2u /* map only, or fail with -ENODEV; may raise SIGBUS, as above */
 #define COMAP_STREAM_WAIT 4u /* a FIFO nobody writes to: wait for a writer, else it is -ENXIO */
 
 struct comap_stream_opts {
@@ -125,7 +127,7 @@ struct comap_stream_stats {
 #define COMAP_STREAM_STATS_INIT {.size = sizeof(struct comap_stream_stats)}
 #endif
 
-/* Returns 0, or -EINVAL: stats->size is not set. */
+/* Returns 0, or -EINVAL: stats->size is not set; a longer one of a newer comap is zero beyond what is known. */
 COMAP_API int comap_stream_get_stats(const comap_stream *stream, struct comap_stream_stats *stats);
 
 #ifdef __cplusplus

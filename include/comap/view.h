@@ -111,13 +111,15 @@ struct comap_view_opts {
  * Returns 0, or:
  *   -EINVAL     no path, opts.size not set, unknown flag or enum, permissions above 07777, flags that contradict: EXCL without
  *               CREATE; CREATE, DAX or reserve without SHARED; NO_FD or NUL with SHARED; NO_FD
- *               with WATCH; MAP with NUL; COPY or STABLE with SHARED; a reserve below length
+ *               with WATCH; MAP with NUL or STABLE; COPY or STABLE with SHARED; a reserve below length;
+ *               or fd reads and maps whole blocks only (O_DIRECT, hugetlbfs), and this is none
  *   -EBADF      fd is no open file
  *   -E2BIG      opts is of a newer comap and sets a field unknown here
  *   -EOVERFLOW  offset + length is more than a file or this address space can have
- *   -ERANGE     READ, PRIVATE: the file ends before offset + length
+ *   -ERANGE     the file ends before offset + length (SHARED makes a regular one longer)
  *   -ENOENT, -ENOTDIR, -ENAMETOOLONG, -ELOOP, -EEXIST, -EMFILE, -ENFILE   as open(2)
  *   -EACCES, -EPERM, -EROFS, -ETXTBSY   no permission
+ *   -EAGAIN     another process has a lease on it (fcntl(2)), and was asked to give it up
  *   -EISDIR     it is a directory
  *   -ENXIO      a FIFO nobody writes to, and not WAIT; or a socket's path
  *   -ENODEV     MAP or SHARED: it cannot be mapped
@@ -128,6 +130,10 @@ struct comap_view_opts {
  *   -ENOSPC     SHARED: no storage for the length; also past a quota or RLIMIT_FSIZE
  *   -ENOMEM     no memory or address space; LOCK: RLIMIT_MEMLOCK
  *   -EIO        it cannot be read
+ *   or another error of read(2): -ECONNRESET of a socket
+ *
+ * Locks of fcntl(2) go when any descriptor of the file is closed in the process that has them, the view's
+ * own among them.
  */
 COMAP_API int comap_view_open(const char *path, const struct comap_view_opts *opts, comap_view **ret_view);
 COMAP_API int comap_view_open_at(int dirfd, const char *path, const struct comap_view_opts *opts,
@@ -240,9 +246,11 @@ enum comap_flush {
 };
 /*
  * Write out size bytes from off (0: to the end), rounded to pages.  One call for a wide range, not one
- * a page.  Returns 0, -EINVAL, -ERANGE, -EROFS (no SHARED view), or -EIO, -ENOSPC, -EDQUOT:
+ * a page.  Returns 0, -EINVAL, -ERANGE, -EROFS (no SHARED view), or -EIO, -ENOSPC (also a quota):
  * it could not be written, and the kernel may have dropped it.  From then on each flush of
- * any handle to this memory says so again: write the file anew.
+ * any handle to this memory says so again: write the file anew.  DURABLE of a file that we made opens its folder:
+ * -EMFILE, -ENFILE, -EACCES, -ENOENT as open(2), and may be tried again.  It is the folder in which the path
+ * stands; where that is a symbolic link, not the one it leads to.
  */
 COMAP_API int comap_view_flush(comap_view *view, uint64_t off, uint64_t size, enum comap_flush how);
 

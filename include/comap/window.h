@@ -21,10 +21,11 @@ extern "C" {
 typedef struct comap_windows comap_windows;
 
 /*
- * Windows over the regular file behind fd, read-only; fd is duplicated.  window: bytes of
- * one, rounded up to pairs of pages; 0: 1 GiB, or 32 MiB where addresses have 32 bits.  budget: bytes of
- * all of them; 0: 8 windows, below one window: one window.
- * Returns 0, -EBADF, -EINVAL: too large for the address space; -ENODEV: cannot be mapped; -EACCES: fd is
+ * Windows over the regular file behind fd, read-only; fd is duplicated (and closing the copy ends
+ * fcntl(2) locks of the process on that file).  window: bytes of one, rounded up to pairs of pages; 0:
+ * 1 GiB, or 32 MiB where addresses have 32 bits.  budget: bytes of all of them; 0: 8 windows, below one
+ * window: one window.
+ * Returns 0, -EBADF, -EOVERFLOW: too large for the address space; -ENODEV: cannot be mapped; -EACCES: fd is
  * not open for reading; -EMFILE; -ENOMEM.
  */
 COMAP_API int comap_windows_open(int fd, size_t window, size_t budget, comap_windows **ret_windows);

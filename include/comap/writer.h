@@ -13,14 +13,15 @@
  * so does who has it open.
  *
  * With COMAP_WRITER_APPEND it writes behind the end of the file that is there, wherever that
- * is by then (O_APPEND), and finish only flushes.
+ * is by then (O_APPEND), and finish only flushes.  Each write is whole, but what one call appended may take
+ * several: bytes of others may come in between where the buffer of 256 KiB was full.
  *
  * Bytes go into a buffer and out by pwrite, into storage that was allocated
  * before: a full disk is -ENOSPC from the call that wanted to write, past RLIMIT_FSIZE too,
  * and no signal is raised.  (Mapping a new file is slower: docs/views.md.)
  *
  * A writer belongs to one thread at a time.  After fork one of the two goes on with it, and
- * the other leaves it alone.  After an error of write, reserve or commit it says the same
+ * the other leaves it alone.  After an error of write, copy, reserve or commit it says the same
  * error for good, finish too; the file at the path is as it was.
  *
  * Every call that returns -errno also leaves a sentence: comap_view_reason().
@@ -31,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <comap/version.h>
+#include <comap/view.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -75,6 +77,7 @@ struct comap_writer_opts {
  *   -EACCES, -EPERM, -EROFS   the directory may not be written to, APPEND: or the file; or a link that
  *               is somebody else's, in a directory like /tmp
  *   -ENOENT, -ENOTDIR, -ENAMETOOLONG, -EBADF, -EMFILE, -ENFILE   as openat(2)
+ *   -ETXTBSY    APPEND: it is a program that runs
  *   -ENOSPC     no storage for expect, past a quota or RLIMIT_FSIZE too, or no room for one more file
  *   -EFBIG      expect is more than a file can hold
  *   -ENOMEM, -EIO
@@ -88,13 +91,21 @@ COMAP_API int comap_writer_open_at(int dirfd, const char *path, const struct com
  * than a file can hold; -ENOMEM. */
 COMAP_API int comap_writer_write(comap_writer *writer, const void *from, size_t n);
 
+/*
+ * Append n bytes of a view from off; 0: to its end.  Of a mapped file the kernel copies them (copy_file_range(2)),
+ * and where the file system can, both files share the storage then.  No signal is raised for what another process
+ * cut off.  Returns as write, or -ERANGE: not inside the view, and then the writer goes on; -ENODATA:
+ * the file was cut short; -EIO.
+ */
+COMAP_API int comap_writer_copy(comap_writer *writer, const comap_view *view, uint64_t off, uint64_t n);
+
 /* Room for n bytes to be written in place, then how many of them count: 0 to n.  What is in the
  * room before is anything.  It is good until the next call; comap_writer_size is none.  commit
  * without reserve, or of more than was reserved: -EINVAL.  Else as write. */
 COMAP_API int comap_writer_reserve(comap_writer *writer, size_t n, void **ret_room);
 COMAP_API int comap_writer_commit(comap_writer *writer, size_t n);
 
-/* Bytes written so far; with APPEND, of this writer. */
+/* Bytes written so far; with APPEND, of this writer.  After an error: those that the file got. */
 COMAP_API uint64_t comap_writer_size(const comap_writer *writer);
 
 enum comap_writer_how {
@@ -108,11 +119,13 @@ enum comap_writer_how {
  *   -EEXIST     EXCL: the path is taken
  *   -EINVAL     how is neither of the two
  *   -EISDIR, -ENODEV   there is a directory now, or something that is no regular file
- *   -ENOENT     the directory was removed
+ *   -ENOENT     the directory was removed, or /proc is not there any more (chroot) and we are not root
  *   -ENOSPC     also past a quota or RLIMIT_FSIZE
+ *   -EFBIG      more than a file can hold
+ *   -EMFILE, -ENFILE   DURABLE: no descriptor for the directory
  *   -EACCES, -EBUSY, -EPERM, -EROFS, -EIO   as rename(2), fchmod(2) and fsync(2)
- *   or what write, reserve or commit said before
- * With APPEND what was written may be there in part.  The one exception: -EIO of DURABLE after the
+ *   or what write, copy, reserve or commit said before
+ * With APPEND what was written may be there in part, and a file that was made stays, empty.  The one exception: -EIO of DURABLE after the
  * rename, when only the directory could not be synced: the new file is in place, but may not outlast
  * a power loss.
  */

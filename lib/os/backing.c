@@ -30,7 +30,7 @@
 
 int cm_os_full_is_enospc(int err)
 {
-	return err == -EDQUOT || err == -EFBIG ? -ENOSPC : err;
+	return err == -EFBIG ? -ENOSPC : cm_os_quota_is_enospc(err);
 }
 
 int cm_os_fallocate(int fd, int mode, uint64_t off, uint64_t len)

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -14,11 +16,6 @@
 #include "os/os.h"
 
 #define NOT_WORTH_ASKING (32 * CM_MIB)
-
-static int full_is_enospc(int err)
-{
-	return err == -EDQUOT ? -ENOSPC : err; /* EFBIG stays: here it means what it says */
-}
 
 /* What cannot be had at all is not to fill the disk first, under everybody's feet. */
 static bool is_past_disk(int fd, uint64_t size)
@@ -37,7 +34,8 @@ int cm_os_allocate(int fd, uint64_t off, uint64_t size, bool keeps_size)
 		return -EFBIG;
 	if (cm_os_is_past_rlimit(off + size) || is_past_disk(fd, size))
 		return -ENOSPC;
-	return full_is_enospc(cm_os_fallocate(fd, keeps_size ? FALLOC_FL_KEEP_SIZE : 0, off, size));
+	return cm_os_quota_is_enospc(
+		cm_os_fallocate(fd, keeps_size ? FALLOC_FL_KEEP_SIZE : 0, off, size));
 }
 
 int cm_os_open_append(const struct cm_os_spot *spot, uint32_t permissions, int *ret_fd,
@@ -68,6 +66,31 @@ int cm_os_open_append(const struct cm_os_spot *spot, uint32_t permissions, int *
 	return 0;
 }
 
+/* Others may have brought the file to RLIMIT_FSIZE since it was asked: no signal for that either. */
+static int64_t write_quietly(int fd, const void *bytes, size_t n)
+{
+	static const struct timespec now = { 0 };
+	struct rlimit limit;
+	sigset_t fsize, old, pending;
+	int64_t put;
+	int err;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return syscall(SYS_write, fd, bytes, n);
+	sigemptyset(&fsize);
+	sigaddset(&fsize, SIGXFSZ);
+	pthread_sigmask(SIG_BLOCK, &fsize, &old);
+	sigpending(&pending);
+	put = syscall(SYS_write, fd, bytes, n);
+	err = errno;
+	if (put < 0 && err == EFBIG && !sigismember(&pending, SIGXFSZ) &&
+	    sigtimedwait(&fsize, NULL, &now) == SIGXFSZ)
+		err = ENOSPC;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	errno = err;
+	return put;
+}
+
 int cm_os_append(int fd, const void *bytes, size_t n, uint64_t *put)
 {
 	const char *from = bytes;
@@ -80,15 +103,45 @@ int cm_os_append(int fd, const void *bytes, size_t n, uint64_t *put)
 	if (cm_os_is_past_rlimit((uint64_t)st.st_size + n))
 		return -ENOSPC;
 	for (; n; from += got, n -= (size_t)got, *put += (uint64_t)got) {
-		got = syscall(SYS_write, fd, from, cm_min(n, CM_GIB));
+		got = write_quietly(fd, from, cm_min(n, CM_GIB));
 		if (got < 0 && errno == EINTR)
 			got = 0;
 		else if (got < 0)
-			return full_is_enospc(-errno);
+			return cm_os_quota_is_enospc(-errno);
 		else if (got == 0)
 			return -EIO;
 	}
 	return 0;
+}
+
+int64_t cm_os_copy_range(int from, uint64_t off, int to, uint64_t to_off, uint64_t n)
+{
+	off_t at = (off_t)off, to_at = (off_t)to_off;
+	ssize_t got;
+
+	n = cm_min(n, CM_GIB);
+	if (cm_os_is_past_rlimit(to_off + n))
+		return -ENOSPC;
+	do
+		got = copy_file_range(from, &at, to, &to_at, (size_t)n, 0);
+	while (got < 0 && errno == EINTR);
+	if (got >= 0)
+		return got;
+	switch (errno) {
+	case EXDEV: /* of two file systems, before Linux 5.3 and some after */
+	case EINVAL:
+	case EBADF: /* O_APPEND */
+	case ENOSYS:
+	case EPERM: /* a container, or an immutable file: writing finds out which */
+		return -EOPNOTSUPP;
+	default:
+		return cm_os_quota_is_enospc(-errno);
+	}
+}
+
+int64_t cm_os_position(int fd)
+{
+	return lseek(fd, 0, SEEK_CUR);
 }
 
 int cm_os_cut(int fd, uint64_t size)
@@ -107,5 +160,5 @@ int cm_os_flush_close(int fd)
 	if (err < 0)
 		return err == -EMFILE || err == -ENFILE ? 0 : err;
 	/* EINTR: it is closed all the same */
-	return syscall(SYS_close, copy) < 0 && errno != EINTR ? full_is_enospc(-errno) : 0;
+	return syscall(SYS_close, copy) < 0 && errno != EINTR ? cm_os_quota_is_enospc(-errno) : 0;
 }

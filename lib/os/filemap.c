@@ -70,9 +70,15 @@ int cm_os_map_zeroes(void *at, size_t size, bool is_writable)
 
 void cm_os_unmap_part(void *at, size_t size)
 {
+	static const size_t huge[] = { 2 * CM_MIB, 32 * CM_MIB, CM_GIB };
+	uintptr_t begin = (uintptr_t)at;
 	int saved = errno;
+	bool is_gone = munmap(at, size) == 0;
 
-	munmap(at, size);
+	/* Of hugetlbfs: it goes by its own pages only.  They are no part of other mappings, so rounding
+	 * up takes nothing else along. */
+	for (unsigned i = 0; !is_gone && errno == EINVAL && i < sizeof huge / sizeof *huge; i++)
+		is_gone = begin % huge[i] == 0 && munmap(at, cm_round_up(size, huge[i])) == 0;
 	errno = saved;
 }
 
@@ -128,23 +134,23 @@ int cm_os_sync_folder(int dirfd, const char *path)
 	return err == -EINVAL ? 0 : err;
 }
 
-int cm_os_set_size(int fd, uint64_t size)
+int cm_os_extend(int fd, uint64_t size)
 {
 	struct cm_backing file = { .fd = fd };
-	uint64_t had;
+	uint64_t had, now;
 	int err = cm_os_file_size(fd, &had);
 
-	if (err < 0)
+	if (err < 0 || size <= had)
 		return err;
-	if (size <= had)
-		return cm_os_cut(fd, size);
-	cm_os_probe(&file);
-	err = cm_os_grow(&file, size);
-	if (err == 0)
-		err = cm_os_commit(&file, had, size - had);
-	if (err < 0)
+	/* never ftruncate: who made it longer still since would be cut short by us */
+	err = cm_os_allocate(fd, had, size - had, false);
+	if (err == -EOPNOTSUPP || err == -ENOSYS) {
+		file.no_fallocate = true;
+		err = cm_os_commit(&file, had, size - had); /* writes zeroes */
+	}
+	if (err < 0 && cm_os_file_size(fd, &now) == 0 && now > had && now <= size)
 		(void)cm_os_cut(fd, had); /* as it was */
-	return err;
+	return err == -EFBIG ? -ENOSPC : err;
 }
 
 int cm_os_cachestat(int fd, uint64_t off, uint64_t size, struct cm_os_residency *ret_residency)

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -91,6 +92,16 @@ int cm_os_dup(int fd, int *ret_fd)
 	return 0;
 }
 
+int cm_os_open_here(int *ret_fd)
+{
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
 bool cm_os_is_appending(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -105,6 +116,19 @@ int64_t cm_os_read(int fd, void *bytes, size_t n)
 	do
 		got = syscall(SYS_read, fd, bytes, n);
 	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
+int64_t cm_os_read_now(int fd, void *bytes, size_t n)
+{
+	struct iovec to = { bytes, n };
+	int64_t got;
+
+	do
+		got = syscall(SYS_preadv2, fd, &to, 1ul, -1l, -1l, RWF_NOWAIT);
+	while (got < 0 && errno == EINTR);
+	if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+		return cm_os_read(fd, bytes, n);
 	return got < 0 ? -errno : got;
 }
 
@@ -143,7 +167,7 @@ int cm_os_write_at(int fd, const void *bytes, size_t n, uint64_t off)
 		if (put < 0 && errno == EINTR)
 			put = 0;
 		else if (put < 0)
-			return errno == EDQUOT ? -ENOSPC : -errno;
+			return cm_os_quota_is_enospc(-errno);
 		else if (put == 0)
 			return -EIO;
 	}

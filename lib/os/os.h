@@ -7,6 +7,7 @@
 #ifndef CM_OS_H
 #define CM_OS_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,7 +44,11 @@ int cm_os_grow(struct cm_backing *b, uint64_t size);
 /* Learn what the file system can do. */
 void cm_os_probe(struct cm_backing *b);
 
-/* What comap calls "the storage is full". */
+/* What comap calls "the storage is full": a quota; of a heap, past a limit, too. */
+static inline int cm_os_quota_is_enospc(int err)
+{
+	return err == -EDQUOT ? -ENOSPC : err;
+}
 int cm_os_full_is_enospc(int err);
 /* fallocate(2), whatever signals come. */
 int cm_os_fallocate(int fd, int mode, uint64_t off, uint64_t len);
@@ -137,11 +142,13 @@ int cm_os_stat_at(int dirfd, const char *path, struct cm_os_stat *ret_stat); /* 
 #define CM_OS_CWD (-100) /* AT_FDCWD */
 int cm_os_open_any(int dirfd, const char *path, unsigned flags, uint32_t permissions, int *ret_fd);
 int cm_os_dup(int fd, int *ret_fd);
+int cm_os_open_here(int *ret_fd); /* the working directory, for openat and its like only */
 
 bool cm_os_is_appending(int fd); /* O_APPEND */
 
 /* read(2): how many, 0 at the end, -EAGAIN: nothing yet, and it is non-blocking; -errno. */
 int64_t cm_os_read(int fd, void *bytes, size_t n);
+int64_t cm_os_read_now(int fd, void *bytes, size_t n); /* -EAGAIN also where fd is blocking */
 /* Wait until there is something to read, or its end.  0: no limit.  -ETIMEDOUT. */
 int cm_os_wait_readable(int fd, uint64_t timeout_ns);
 /* All n of them.  -ENOSPC: also past RLIMIT_FSIZE or a quota. */
@@ -183,8 +190,8 @@ int cm_os_sync_data(int fd);                               /* fdatasync(2) */
 int cm_os_sync_all(int fd);                                /* fsync(2) */
 int cm_os_sync_folder(int dirfd, const char *path);        /* the folder in which path lies */
 
-/* The file ends at size.  Longer: what is new has storage.  -ENOSPC. */
-int cm_os_set_size(int fd, uint64_t size);
+/* The file ends at size, or behind; what is new has storage.  -ENOSPC; -EBADF: not open for writing. */
+int cm_os_extend(int fd, uint64_t size);
 
 struct cm_os_residency {
 	uint64_t pages, resident, dirty;
@@ -221,8 +228,10 @@ struct cm_os_spot {
 int cm_os_spot_find(int dirfd, const char *path, bool follows, struct cm_os_spot *ret_spot);
 int cm_os_spot_look(struct cm_os_spot *spot); /* again */
 void cm_os_spot_drop(struct cm_os_spot *spot);
-/* The name reaches the disk; fd: a file in the folder. */
-int cm_os_spot_sync(const struct cm_os_spot *spot, int fd);
+/* The folder, for what follows; -1: it may be written, but not read. */
+int cm_os_spot_open_folder(const struct cm_os_spot *spot, int *ret_folder);
+/* The names in it reach the disk, and it is closed.  -1: all of fd's file system does. */
+int cm_os_spot_sync(int folder, int fd);
 
 /* ---- replace.c: a new file in the place of an old one ------------------------------- */
 
@@ -245,6 +254,10 @@ int cm_os_open_append(const struct cm_os_spot *spot, uint32_t permissions, int *
 		      bool *ret_is_made);
 /* All n of them behind the end, wherever it is; *put grows by what was written, also when it fails. */
 int cm_os_append(int fd, const void *bytes, size_t n, uint64_t *put);
+int64_t cm_os_position(int fd);       /* after cm_os_append: behind the last byte it wrote */
+/* From one file to another, in the kernel; fewer bytes where it likes, 0: `from` ends there.  -EOPNOTSUPP: not
+ * between these two.  -ENOSPC as above. */
+int64_t cm_os_copy_range(int from, uint64_t off, int to, uint64_t to_off, uint64_t n);
 int cm_os_cut(int fd, uint64_t size); /* ftruncate(2): storage behind size goes, too */
 int cm_os_flush_close(int fd);        /* what close(2) would say: NFS writes back then; fd stays open */
 

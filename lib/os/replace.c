@@ -112,13 +112,13 @@ static bool copy_list(int fd, int old)
 {
 	char list[4096];
 	ssize_t n = getxattr(self_path(old).text, ACL, list, sizeof list);
-	bool is_too_long = n < 0 && errno == ERANGE;
+	bool is_unknown = n < 0 && errno != ENODATA && errno != EOPNOTSUPP; /* too long, or no /proc */
 
 	if (n > 0)
 		return fsetxattr(fd, ACL, list, (size_t)n, 0) == 0;
 	/* the folder may have given it one */
 	(void)fremovexattr(fd, ACL);
-	return !is_too_long;
+	return !is_unknown;
 }
 
 int cm_os_replace_dress(const struct cm_os_spot *spot, int fd, uint32_t permissions)
@@ -154,7 +154,12 @@ static int link_self(const struct cm_os_spot *spot, int fd, const char *name)
 {
 	const struct self_path self = self_path(fd);
 
-	return linkat(AT_FDCWD, self.text, spot->folder, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+	if (linkat(AT_FDCWD, self.text, spot->folder, name, AT_SYMLINK_FOLLOW) == 0)
+		return 0;
+	/* /proc is gone since: without it the kernel lets few do this, but root */
+	if (errno == ENOENT && linkat(fd, "", spot->folder, name, AT_EMPTY_PATH) == 0)
+		return 0;
+	return -errno;
 }
 
 /* From the temporary name to a free one. */

@@ -44,8 +44,13 @@ static void drop(int *fd)
 int cm_os_spot_look(struct cm_os_spot *spot)
 {
 	struct stat st;
-	int fd = open_path(spot->folder, spot->name, O_NOFOLLOW), err;
+	int fd, err;
 
+	fd = open_path(spot->folder, spot->name, O_NOFOLLOW);
+	if ((fd == -EMFILE || fd == -ENFILE) && spot->old >= 0) {
+		drop(&spot->old); /* to finish needs no more descriptors than to begin */
+		fd = open_path(spot->folder, spot->name, O_NOFOLLOW);
+	}
 	if (fd < 0) {
 		spot->what = CM_OS_SPOT_FREE;
 		return fd == -ENOENT ? 0 : fd;
@@ -134,14 +139,27 @@ int cm_os_spot_find(int dirfd, const char *path, bool follows, struct cm_os_spot
 	return err;
 }
 
-int cm_os_spot_sync(const struct cm_os_spot *spot, int fd)
+int cm_os_spot_open_folder(const struct cm_os_spot *spot, int *ret_folder)
 {
-	int err = cm_os_sync_folder(spot->folder, spot->name);
+	long fd;
 
-	/* a folder that may be written, but not read: all of its file system, then */
-	if (err == -EACCES || err == -EPERM)
-		err = syscall(SYS_syncfs, fd) < 0 ? -errno : 0;
-	return err;
+	do
+		fd = syscall(SYS_openat, spot->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	while (fd < 0 && errno == EINTR);
+	*ret_folder = (int)fd;
+	return fd < 0 && errno != EACCES && errno != EPERM ? -errno : 0;
+}
+
+int cm_os_spot_sync(int folder, int fd)
+{
+	int err;
+
+	if (folder < 0)
+		return syscall(SYS_syncfs, fd) < 0 ? -errno : 0;
+	err = cm_os_sync_all(folder);
+	cm_os_close(folder);
+	/* some file systems know no such thing, and need none */
+	return err == -EINVAL ? 0 : err;
 }
 
 void cm_os_spot_drop(struct cm_os_spot *spot)

@@ -92,7 +92,9 @@ static int ask(const comap_view *view, uint64_t off, void *to, size_t n)
 
 	if (memory->fd >= 0 && memory->mode != COMAP_VIEW_PRIVATE) {
 		atomic_fetch_add_explicit(&memory->looks, 1, memory_order_relaxed); /* a figure */
-		return read_file(view, off, to, n);
+		err = read_file(view, off, to, n);
+		if (err != -EINVAL) /* O_DIRECT takes whole blocks only */
+			return err;
 	}
 	err = cm_os_copy(to, view->data + off, n);
 	/* no signal and no error tells of zeroes in the last partial page, nor of a guard's */
@@ -124,17 +126,21 @@ int comap_view_read(const comap_view *view, uint64_t off, void *to, size_t n)
 /* By way of the file: a hole gets its storage by the call that writes there. */
 static int write_file(const comap_view *view, uint64_t off, const void *from, size_t n)
 {
-	uint64_t at = file_offset(view, off), end;
-	int err = cm_os_file_size(view->memory->fd, &end);
+	uint64_t at = file_offset(view, off);
+	struct cm_os_stat st;
+	int err = cm_os_stat(view->memory->fd, &st);
 
-	if (err == 0 && (at > end || n > end - at))
+	if (err == 0 && (at > st.size || n > st.size - at))
 		err = -ENODATA; /* writing would make it long again, with zeroes before */
 	if (err < 0)
 		return err;
 	/* pwrite(2) appends to a file that was opened so, wherever it is told to write */
 	if (cm_os_is_appending(view->memory->fd))
 		return cm_os_copy_to(view->data + off, from, n);
-	return cm_os_write_at(view->memory->fd, from, n, at);
+	err = cm_os_write_at(view->memory->fd, from, n, at);
+	/* a seal against new writers (F_SEAL_FUTURE_WRITE) leaves the mapping writable; and O_DIRECT takes whole
+	 * blocks only */
+	return err == -EPERM || err == -EINVAL ? cm_os_copy_to(view->data + off, from, n) : err;
 }
 
 int comap_view_write(comap_view *view, uint64_t off, const void *from, size_t n)

@@ -1,11 +1,11 @@
 /*
  * advise.c - how the kernel is to treat the pages of a view, which are in memory, and having them read.
  *
- * Advice to a copy is no advice: it is memory already.  Ranges are rounded
- * outwards to pages, but where pages would be given up (COMAP_ADVISE_UNMAP, COLD, PAGEOUT of a
- * neighbour's bytes in the same page does no harm: they come back).
+ * Advice to a copy is no advice: it is memory already.  Ranges are rounded outwards to pages; where
+ * pages are given up (COMAP_ADVISE_UNMAP, COLD, PAGEOUT) that does a neighbour's bytes in them no harm:
+ * they come back.
  */
-#include "view/view.h"
+#include "view/guard.h"
 
 #define LOAD_STEP (2 * CM_MIB)
 
@@ -41,8 +41,9 @@ static int advise(struct cm_memory *memory, const struct cm_range *r, enum comap
 	case COMAP_ADVISE_LOCK:
 	case COMAP_ADVISE_UNLOCK:
 		err = cm_os_lock_pages(r->page, r->page_size, advice == COMAP_ADVISE_LOCK);
-		if (err == 0 && advice == COMAP_ADVISE_LOCK)
-			atomic_store_explicit(&memory->is_locked, true, memory_order_relaxed);
+		if (err == 0 && (advice == COMAP_ADVISE_LOCK || r->size == memory->size))
+			atomic_store_explicit(&memory->is_locked, advice == COMAP_ADVISE_LOCK,
+					      memory_order_relaxed);
 		return err;
 	case COMAP_ADVISE_UNMAP:
 		if (memory->mode == COMAP_VIEW_PRIVATE)
@@ -101,9 +102,9 @@ int comap_view_prefetch(comap_view *view, const struct comap_range *ranges, size
 
 bool cm_memory_is_cut(const struct cm_memory *memory, uint64_t file_end)
 {
-	uint64_t end;
+	struct cm_os_stat st;
 
-	return memory->fd >= 0 && cm_os_file_size(memory->fd, &end) == 0 && end < file_end;
+	return memory->fd >= 0 && cm_os_stat(memory->fd, &st) == 0 && st.size < file_end;
 }
 
 /* Why pages could not be had: gone, or not to be read? */
@@ -111,7 +112,8 @@ static int why_not(const struct cm_memory *memory, int err)
 {
 	if (err != -EFAULT && err != -EHWPOISON)
 		return err;
-	if (cm_memory_is_cut(memory, memory->offset + memory->size))
+	/* without a descriptor nobody knows, and this is the likely case */
+	if (memory->fd < 0 || cm_memory_is_cut(memory, memory->offset + memory->size))
 		return -ENODATA;
 	return -EIO;
 }
@@ -147,8 +149,9 @@ int comap_view_load(comap_view *view, int (*progress)(void *arg, uint64_t done, 
 		else if (progress && progress(arg, off + step, view->size) != 0)
 			err = -ECANCELED;
 	}
-	/* its last partial page reads as zeroes, and no call says so */
-	if (err == 0 && is_mapped && !memory->is_sealed && cm_memory_is_cut(memory, r.file_off + r.size))
+	/* its last partial page reads as zeroes, and no call says so; nor of those of a guard */
+	if (err == 0 && is_mapped && !memory->is_sealed &&
+	    (cm_memory_is_cut(memory, r.file_off + r.size) || cm_guard_may_lie(memory)))
 		err = -ENODATA;
 	return err < 0 ? cm_view_fail(err, "load", memory->path) : 0;
 }

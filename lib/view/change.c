@@ -38,7 +38,7 @@ int comap_view_open_memfd(const char *name, size_t size, comap_view **ret_view)
 		return cm_view_fail(err, "make the memfd", name);
 	o.mode = COMAP_VIEW_SHARED;
 	/* memory is promised beyond what there is, and the OOM killer called when it is wanted */
-	err = size > cm_os_memory() ? -ENOMEM : size ? cm_os_set_size(fd, size) : 0;
+	err = size > cm_os_memory() ? -ENOMEM : size ? cm_os_extend(fd, size) : 0;
 	if (err < 0)
 		cm_view_fail(err, "find storage for the memfd", name);
 	else
@@ -61,6 +61,7 @@ static int freeze(struct cm_memory *memory)
 	if (err == 0)
 		memory->mode = COMAP_VIEW_READ;
 	again = memory->base ? cm_memory_map(memory, memory->base) : 0;
+	cm_memory_relock(memory);
 	return err < 0 ? err : again;
 }
 
@@ -83,6 +84,7 @@ int comap_view_seal(comap_view *view, bool is_frozen)
 		err = cm_os_seal(memory->fd, CM_OS_SEAL_SIZE);
 	if (err < 0)
 		return cm_view_fail(err, "seal", memory->path);
-	memory->is_sealed = true;
+	/* what was cut off before stays gone, and is no safe memory */
+	memory->is_sealed = !cm_memory_is_cut(memory, memory->offset + memory->size);
 	return 0;
 }

@@ -107,7 +107,8 @@ static int64_t read_some(const struct cm_input *in, char *to, size_t n, uint64_t
 			if (err < 0)
 				return err;
 		}
-		got = cm_os_read(in->fd, to, n);
+		/* others may have been faster */
+		got = in->timeout_ns ? cm_os_read_now(in->fd, to, n) : cm_os_read(in->fd, to, n);
 		if (got != -EAGAIN)
 			return got;
 		err = cm_os_wait_readable(in->fd, in->timeout_ns);
@@ -129,6 +130,14 @@ static int skip(const struct cm_input *in, struct buffer *b, uint64_t n)
 		n -= (uint64_t)got;
 	}
 	return 0;
+}
+
+/* Nothing came from the offset on: because it ends there, or before? */
+static bool is_past_end(const struct cm_input *in)
+{
+	char byte;
+
+	return in->is_seekable && in->offset && cm_os_read_at(in->fd, &byte, 1, in->offset - 1) == 0;
 }
 
 static int read_all(const struct cm_input *in, struct buffer *b)
@@ -155,7 +164,7 @@ static int read_all(const struct cm_input *in, struct buffer *b)
 	}
 	if (err == 0 && b->n > most)
 		err = -EFBIG;
-	if (err == 0 && b->n < in->length)
+	if (err == 0 && (b->n < in->length || (b->n == 0 && is_past_end(in))))
 		err = -ERANGE;
 	if (in->needs_writer && b->n == 0 && !b->has_seen && (err == 0 || err == -ERANGE))
 		err = -ENXIO;

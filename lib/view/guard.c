@@ -97,9 +97,7 @@ static void restore(struct cm_memory *memory)
 		return;
 	if (cm_memory_map(memory, memory->base) < 0)
 		return;
-	/* what is not in the file cannot be locked */
-	if (atomic_load_explicit(&memory->is_locked, memory_order_relaxed))
-		(void)cm_os_lock_pages(memory->base, memory->span, true);
+	cm_memory_relock(memory);
 	/* release pairs with the acquire of enter: who finds no zeroes finds the file.  When it fails, another
 	 * handler came or went, and its thread has yet to leave; or another thread did this. */
 	atomic_compare_exchange_strong_explicit(&memory->zeroed, &zeroed, (zeroed & ~LIE) + NUMBER,
@@ -190,7 +188,7 @@ static void enter(comap_guard *guard, comap_view *view, sigjmp_buf *jump)
 	 * either gone or show in zeroed, and then the count is made to differ */
 	guard->faults = atomic_load_explicit(&memory->faults, memory_order_acquire);
 	if (CM_RARELY(may_lie(atomic_load_explicit(&memory->zeroed, memory_order_acquire))))
-		guard->faults -= FAULT;
+		guard->faults -= guard->faults >= FAULTS_CUT ? CUT : FAULT;
 	set_own(guard);
 }
 

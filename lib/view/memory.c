@@ -69,9 +69,10 @@ void cm_memory_drop(struct cm_memory *memory)
 {
 	int saved = errno;
 
-	/* whoever has these pages next did not ask for that */
-	if (memory->is_locked && memory->kind != CM_MEMORY_MAPPED && memory->size)
-		(void)cm_os_lock_pages(memory->data, memory->size, false);
+	/* Whoever has these pages next did not ask for that.  Memory of the caller's, and a small copy amid
+	 * malloc's, share pages with others, who may have: they stay as they are. */
+	if (memory->is_locked && memory->kind == CM_MEMORY_COPIED && memory->base)
+		(void)cm_os_lock_pages(memory->base, memory->span, false);
 	if (memory->kind == CM_MEMORY_GIVEN && memory->release)
 		memory->release(memory->data, memory->arg);
 	if (memory->kind == CM_MEMORY_COPIED && memory->base)
@@ -85,6 +86,13 @@ void cm_memory_drop(struct cm_memory *memory)
 	free(memory->path);
 	free(memory);
 	errno = saved;
+}
+
+void cm_memory_relock(struct cm_memory *memory)
+{
+	if (atomic_load_explicit(&memory->is_locked, memory_order_relaxed) && memory->base)
+		(void)cm_os_lock_pages(memory->base, memory->span,
+				       true); /* what is not in the file cannot be */
 }
 
 int cm_memory_view(struct cm_memory *memory, char *data, size_t size, comap_view **ret_view)

@@ -46,7 +46,7 @@ static int read_opts(const struct comap_view_opts *given, struct comap_view_opts
 		return -EINVAL;
 	if ((o->flags & COMAP_VIEW_NO_FD) && (o->flags & COMAP_VIEW_WATCH))
 		return -EINVAL;
-	if ((o->flags & COMAP_VIEW_NUL) && o->how == COMAP_VIEW_MAP)
+	if ((o->flags & (COMAP_VIEW_NUL | COMAP_VIEW_STABLE)) && o->how == COMAP_VIEW_MAP)
 		return -EINVAL;
 	if (o->reserve && o->reserve < o->length)
 		return -EINVAL;
@@ -87,10 +87,10 @@ static int measure(struct file *f, const struct comap_view_opts *o, uint64_t *re
 	int err = 0;
 
 	if (o->mode == COMAP_VIEW_SHARED && f->st.size < end && f->st.kind == CM_OS_REGULAR) {
-		err = cm_os_set_size(f->fd, end);
+		err = cm_os_extend(f->fd, end);
 		if (err == 0)
 			err = cm_os_stat(f->fd, &f->st);
-		else if (err == -EINVAL) /* ftruncate(2) of what is not open for writing */
+		else if (err == -EBADF) /* it is open, but not for writing */
 			err = -EACCES;
 	}
 	if (err == 0 && (f->st.size < o->offset || (o->length && f->st.size < end)))
@@ -121,6 +121,8 @@ static int copy_to_end(const struct file *f, const struct comap_view_opts *o, st
 	}
 	if (err == 0)
 		err = cm_copy_to_end(&in, ret_memory);
+	if (err == -EBADF) /* it is open, but not for reading */
+		err = -EACCES;
 	if (err == 0)
 		(*ret_memory)->why = COMAP_WHY_NO_MAP;
 	return err;
@@ -140,9 +142,14 @@ static int copy_regular(const struct file *f, const struct comap_view_opts *o, u
 	err = cm_copy_regular(f->fd, o->offset, size, o->flags & COMAP_VIEW_LOCK, &memory);
 	if (err < 0)
 		return err == -EBADF ? -EACCES : err; /* it is open, but not for reading */
-	if (memory->size < size && (o->length || cm_os_fs(f->fd, &type) != CM_OS_FS_PSEUDO)) {
+	if (memory->size < size) { /* sizes of /proc and /sys are no sizes */
+		bool is_lie = cm_os_fs(f->fd, &type) == CM_OS_FS_PSEUDO;
+
+		err = !is_lie ? -ENODATA : o->length || memory->size == 0 ? -ERANGE : 0;
+	}
+	if (err < 0) {
 		cm_memory_drop(memory);
-		return -ENODATA;
+		return err;
 	}
 	memory->why = why;
 	*ret_memory = memory;
@@ -200,6 +207,14 @@ static int fill_memory(struct file *f, const struct comap_view_opts *o, struct c
 		enum cm_os_fs fs = cm_os_fs(f->fd, &type);
 
 		seals = fs == CM_OS_FS_MEMORY ? cm_os_seals(f->fd) : 0;
+		/* it may have been cut between the two looks, and sealed then */
+		if (seals & CM_OS_SEAL_SIZE) {
+			err = cm_os_stat(f->fd, &f->st);
+			if (err == 0)
+				err = measure(f, o, &size);
+			if (err < 0)
+				return err;
+		}
 		choice = cm_view_choose(o, size, fs, seals);
 		if (fs == CM_OS_FS_PSEUDO && !choice.is_copy && o->mode != COMAP_VIEW_SHARED)
 			return copy_to_end(f, o, ret_memory);
@@ -236,8 +251,12 @@ static int remember(struct file *f, const struct comap_view_opts *o, struct cm_m
 		return 0;
 	if (!f->path)
 		return cm_os_dup(f->fd, &memory->fd);
-	if (f->dirfd >= 0 && f->path[0] != '/')
-		err = cm_os_dup(f->dirfd, &memory->dirfd);
+	if (f->path[0] != '/') { /* whoever looks for it later may have changed the working directory */
+		if (f->dirfd >= 0)
+			err = cm_os_dup(f->dirfd, &memory->dirfd);
+		else if (f->is_made || (o->flags & COMAP_VIEW_WATCH))
+			err = cm_os_open_here(&memory->dirfd);
+	}
 	if (err == 0) {
 		memory->fd = f->fd;
 		f->fd = -1;
@@ -265,7 +284,7 @@ static int open_file(struct file *f, const struct comap_view_opts *given, comap_
 	if (err < 0)
 		return cm_view_fail(err, "view, with these options,", f->path);
 	if (is_ours)
-		err = open_path(f, &o);
+		err = cm_os_quota_is_enospc(open_path(f, &o));
 	if (err == 0)
 		err = cm_os_stat(f->fd, &f->st);
 	if (err == 0)
@@ -289,10 +308,10 @@ int comap_view_open_at(int dirfd, const char *path, const struct comap_view_opts
 {
 	struct file f = { .path = path, .dirfd = dirfd == CM_OS_CWD ? -1 : dirfd, .fd = -1 };
 
-	if (dirfd < 0 && dirfd != CM_OS_CWD)
-		return cm_view_fail(-EBADF, "view", path);
 	if (!path || !path[0])
 		return cm_view_fail(!path ? -EINVAL : -ENOENT, "view", "a file without a name");
+	if (dirfd < 0 && dirfd != CM_OS_CWD && path[0] != '/')
+		return cm_view_fail(-EBADF, "view", path);
 	return open_file(&f, opts, ret_view);
 }
 
@@ -322,9 +341,9 @@ int comap_view_open_memory(const void *data, size_t size, void (*release)(void *
 		return cm_view_fail(-ENOMEM, "view memory", NULL);
 	memory->kind = CM_MEMORY_GIVEN;
 	memory->why = COMAP_WHY_MEMORY;
-	memory->data = data ? (char *)(uintptr_t)data : empty;
+	memory->data = (char *)(uintptr_t)data; /* which release gets; what is shown is never NULL */
 	memory->size = size;
-	if (cm_memory_view(memory, memory->data, size, ret_view) < 0) {
+	if (cm_memory_view(memory, data ? memory->data : empty, size, ret_view) < 0) {
 		cm_memory_drop(memory);
 		return cm_view_fail(-ENOMEM, "view memory", NULL);
 	}

@@ -15,13 +15,11 @@
 /* Is so little of it wanted that the faults cost less than the copy?  A fault brings 16 pages. */
 static bool wants_little(const struct comap_view_opts *opts, uint64_t size)
 {
-	uint64_t touched = opts->expect;
-
 	if (opts->expect == 0 || size <= 256 * CM_KIB)
 		return false;
-	if (opts->access == COMAP_VIEW_RANDOM) /* each look may be at another place */
-		touched = opts->expect / 64 * (64 * CM_KIB);
-	return touched < size / 8;
+	if (opts->access == COMAP_VIEW_RANDOM) /* looks at 64 bytes, and each may be at another place */
+		return opts->expect / 64 < size / 8 / (64 * CM_KIB);
+	return opts->expect < size / 8;
 }
 
 static struct cm_choice copy_or(const struct comap_view_opts *opts, uint64_t size, enum comap_view_why why,

@@ -13,7 +13,7 @@ static _Thread_local char reason[1024];
 
 int cm_view_fail(int err, const char *what, const char *file)
 {
-	const char *why = err == -ENODATA ? "another process cut it short" : strerrordesc_np(-err);
+	const char *why = err == -ENODATA ? "it is cut short" : strerrordesc_np(-err);
 
 	if (!why)
 		why = "unknown error";

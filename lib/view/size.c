@@ -46,8 +46,8 @@ int comap_view_flush(comap_view *view, uint64_t off, uint64_t size, enum comap_f
 		return cm_view_fail(err, "flush", memory->path);
 	if (failed)
 		return cm_view_fail(failed, "flush, since it failed before,", memory->path);
-	err = sync_range(view, &r, how);
-	if (err < 0)
+	err = cm_os_quota_is_enospc(sync_range(view, &r, how));
+	if (err == -EIO || err == -ENOSPC) /* bytes are lost; else it may be tried again */
 		atomic_compare_exchange_strong_explicit(&memory->failed, &(int32_t){ 0 }, err,
 							memory_order_relaxed, memory_order_relaxed);
 	return err < 0 ? cm_view_fail(err, "flush", memory->path) : 0;
@@ -58,6 +58,30 @@ static bool is_alone(comap_view *view)
 	/* acquire: what others did with their handles comes before they gave them up */
 	return atomic_load_explicit(&view->refs, memory_order_acquire) == 1 &&
 	       atomic_load_explicit(&view->memory->handles, memory_order_acquire) == 1;
+}
+
+/* Its mapping, longer and at another place.  mremap(2) takes one mapping only, and advice to a part or
+ * a lock of it makes two; then it is made anew. */
+static int move(struct cm_memory *memory, size_t span)
+{
+	char *old = memory->base;
+	size_t old_span = memory->span;
+	void *at;
+	int err = cm_os_remap(old, old_span, span, true, &at);
+
+	if (err == 0) {
+		memory->base = at;
+		memory->data = memory->base + memory->offset % cm_os_page_size();
+		memory->span = span;
+		return 0;
+	}
+	memory->span = span;
+	err = cm_memory_map(memory, NULL);
+	if (err < 0)
+		memory->span = old_span;
+	else
+		cm_os_unmap_part(old, old_span);
+	return err;
 }
 
 /* Room in the mapping for `length` bytes from data on. */
@@ -78,14 +102,21 @@ static int make_room(struct cm_memory *memory, uint64_t length, bool may_move)
 		memory->span = err < 0 ? 0 : span;
 		return err;
 	}
-	err = cm_os_remap(memory->base, memory->span, span, may_move, &at);
-	if (err < 0)
-		return may_move ? err : -EFBIG;
-	memory->base = at;
-	memory->data = memory->base + delta;
+	if (!may_move && cm_os_remap(memory->base, memory->span, span, false, &at) < 0)
+		return -EFBIG;
+	if (may_move) {
+		err = move(memory, span);
+		if (err < 0)
+			return err;
+	}
 	memory->span = span;
 	memory->reserve = 0;
 	return 0;
+}
+
+static int set_size(struct cm_memory *memory, uint64_t from, uint64_t to)
+{
+	return to > from ? cm_os_extend(memory->fd, to) : cm_os_cut(memory->fd, to);
 }
 
 int comap_view_resize(comap_view *view, uint64_t length, uint32_t flags)
@@ -106,15 +137,16 @@ int comap_view_resize(comap_view *view, uint64_t length, uint32_t flags)
 			 end > memory->offset + memory->size))
 		err = -EINVAL; /* what comes behind would be lost */
 	if (err == 0)
-		err = cm_os_set_size(memory->fd, memory->offset + length);
+		err = set_size(memory, end, memory->offset + length);
 	if (err == 0) {
 		err = make_room(memory, length, may_move);
 		if (err < 0)
-			(void)cm_os_set_size(memory->fd, end);
+			(void)set_size(memory, memory->offset + length, end);
 	}
 	if (err < 0)
 		return cm_view_fail(err, "resize", memory->path);
 	view->data = memory->data;
 	view->size = memory->size = (size_t)length;
+	cm_memory_relock(memory);
 	return 0;
 }

@@ -268,11 +268,15 @@ int comap_stream_next(comap_stream *stream, struct comap_bytes *ret_bytes)
 
 int comap_stream_get_stats(const comap_stream *stream, struct comap_stream_stats *stats)
 {
-	if (stats->size != sizeof *stats)
+	struct comap_stream_stats full = {
+		.size = stats->size,
+		.is_mappable = stream->is_mappable,
+		.read_bytes = stream->read_bytes,
+		.mapped_bytes = stream->mapped_bytes,
+		.joined = stream->joined,
+	};
+
+	if (stats->size < sizeof stats->size || stats->size > 4096)
 		return cm_view_fail(-EINVAL, "tell of a stream, stats.size not being set,", NULL);
-	stats->is_mappable = stream->is_mappable;
-	stats->read_bytes = stream->read_bytes;
-	stats->mapped_bytes = stream->mapped_bytes;
-	stats->joined = stream->joined;
-	return 0;
+	return cm_info_copy(stats, stats->size, &full, sizeof full);
 }

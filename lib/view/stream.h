@@ -95,6 +95,8 @@ int cm_stream_need_buffer(struct comap_stream *s);
 /* ---- stream_arms.c, stream_input.c: fill, of what has a size and of what has none ------------- */
 
 int cm_stream_fill_file(struct comap_stream *s);
+/* From here on no window is mapped, unless that was asked for: we are going to look at the bytes ourselves. */
+void cm_stream_read_on(struct comap_stream *s);
 void cm_stream_drop_window(struct comap_stream *s);
 int cm_stream_fill_input(struct comap_stream *s);
 /* -ENXIO: nobody writes to it. */

@@ -19,9 +19,10 @@
  * With arms that differ by the factor 2 the probes cost 1/64, 1.6 %, and a trial three windows.
  * A file under 8 MiB is too short for that, and is read.
  *
- * The library touches no mapped byte itself (but for the search of a record's end, which is the
- * consumer's work).  It asks for the file's size before each window and at the end, and maps
- * nothing of a file that was cut short.
+ * The library touches no mapped byte itself: a file that was cut short would be a signal, in a place
+ * where no guard of the program's could be.  So who takes records, whose ends we look for, gets what
+ * was read.  It asks for the file's size before each window and at the end, and maps nothing of a file
+ * that was cut short.
  */
 #include "view/stream.h"
 
@@ -167,6 +168,19 @@ static int map_window(struct comap_stream *s)
 	if (s->is_window_whole)
 		(void)cm_os_advise(at, s->window_span, CM_OS_HUGE);
 	return set_chunk(s, (const char *)at + before, n, true);
+}
+
+void cm_stream_read_on(struct comap_stream *s)
+{
+	if (!s->is_adaptive || s->flags & COMAP_STREAM_MAP)
+		return;
+	s->is_adaptive = false;
+	s->arm = CM_ARM_READ;
+	if (s->is_chunk_mapped) { /* what is left of it is read again */
+		s->pos -= s->left;
+		s->left = 0;
+		cm_stream_drop_window(s);
+	}
 }
 
 int cm_stream_fill_file(struct comap_stream *s)

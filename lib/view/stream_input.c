@@ -27,7 +27,10 @@ static int64_t read_once(struct comap_stream *s)
 		/* of some files in /sys/kernel there is no position */
 		s->is_positioned = got != -ESPIPE;
 	}
-	return got == -ESPIPE ? cm_os_read(s->fd, s->buffer, wanted(s)) : got;
+	if (got != -ESPIPE)
+		return got;
+	return s->is_wait_first ? cm_os_read_now(s->fd, s->buffer, wanted(s))
+				: cm_os_read(s->fd, s->buffer, wanted(s));
 }
 
 /* Some bytes into the buffer: how many, 0 at the end, -ETIMEDOUT, or -errno. */

@@ -162,8 +162,10 @@ int cm_stream_skip(struct comap_stream *s)
 
 int comap_stream_record(comap_stream *stream, unsigned char separator, struct comap_bytes *ret_bytes)
 {
-	int r = cm_stream_skip(stream);
+	int r;
 
+	cm_stream_read_on(stream);
+	r = cm_stream_skip(stream);
 	if (r > 0)
 		r = find_record(stream, separator, ret_bytes);
 	if (r < 0)

@@ -62,6 +62,8 @@ struct comap_view {
 struct cm_memory *cm_memory_new(size_t extra);
 /* One more handle to it.  -ENOMEM. */
 int cm_memory_view(struct cm_memory *memory, char *data, size_t size, comap_view **ret_view);
+/* It was mapped anew, all or a part: lock it again, if it was. */
+void cm_memory_relock(struct cm_memory *memory);
 void cm_memory_drop(struct cm_memory *memory); /* unmap, close, free */
 
 /* Pages for a copy, from a pool; NULL: no memory.  What is in them is anything. */

@@ -169,7 +169,7 @@ static int open_windows(int fd, size_t window, size_t budget, comap_windows **re
 	int err;
 
 	if (window > PTRDIFF_MAX - pair)
-		return -EINVAL;
+		return -EOVERFLOW;
 	err = check_file(fd);
 	if (err < 0)
 		return err;

@@ -11,7 +11,7 @@
  *
  * Durable means fsync, rename, fsync of the folder.  fsync and not fdatasync: the file is new,
  * and its owner and permissions are to survive with its bytes; both commit the same
- * journal once.  Appending needs fdatasync only, and the folder when the file was made.
+ * journal once.  Appending needs fdatasync only, and the folder.
  *
  * Appending cannot be all or nothing: others see the bytes as they come.  O_APPEND, not pwrite
  * at an offset we remember, so that appenders never overwrite one another, and a log that was
@@ -93,7 +93,8 @@ static void take_back(struct comap_writer *writer)
 		cm_os_replace_abandon(&writer->spot, writer->fd);
 		writer->fd = -1;
 	} else if ((writer->put || writer->has_spare) && cm_os_file_size(writer->fd, &size) == 0 &&
-		   size == writer->start + writer->put)
+		   size == writer->start + writer->put &&
+		   (!writer->put || cm_os_position(writer->fd) == (int64_t)size)) /* our last byte is the last */
 		(void)cm_os_cut(writer->fd, writer->start);
 }
 
@@ -112,7 +113,7 @@ static int begin(struct comap_writer *writer, int dirfd, const struct comap_writ
 		if (err < 0)
 			take_back(writer);
 	}
-	return err;
+	return cm_os_quota_is_enospc(err);
 }
 
 int comap_writer_open_at(int dirfd, const char *path, const struct comap_writer_opts *opts,
@@ -162,18 +163,20 @@ static int trim(struct comap_writer *writer)
 
 static int finish_append(struct comap_writer *writer, bool is_durable)
 {
-	int err = trim(writer);
+	int err = trim(writer), folder = -1;
 
 	if (err == 0)
 		err = is_durable ? cm_os_sync_data(writer->fd) : cm_os_flush_close(writer->fd);
-	if (err == 0 && is_durable && writer->is_made)
-		err = cm_os_spot_sync(&writer->spot, writer->fd);
-	return err;
+	if (err < 0 || !is_durable)
+		return err;
+	/* whoever made the file may not have waited for its name */
+	err = cm_os_spot_open_folder(&writer->spot, &folder);
+	return err < 0 ? err : cm_os_spot_sync(folder, writer->fd);
 }
 
 static int finish_replace(struct comap_writer *writer, bool is_durable)
 {
-	int err = trim(writer);
+	int err = trim(writer), folder = -1;
 
 	if (err == 0)
 		err = cm_os_spot_look(&writer->spot);
@@ -183,8 +186,16 @@ static int finish_replace(struct comap_writer *writer, bool is_durable)
 		err = cm_os_replace_dress(&writer->spot, writer->fd, writer->permissions);
 	if (err == 0)
 		err = is_durable ? cm_os_sync_all(writer->fd) : cm_os_flush_close(writer->fd);
+	if (err == 0 && is_durable) /* now: once the name is given only the disk may fail */
+		err = cm_os_spot_open_folder(&writer->spot, &folder);
 	if (err == 0)
 		err = cm_os_replace_publish(&writer->spot, writer->fd, writer->flags & COMAP_WRITER_EXCL);
+	if (err == 0 && is_durable) {
+		writer->is_published = true;
+		return cm_os_spot_sync(folder, writer->fd) < 0 ? -EIO : 0;
+	}
+	if (folder >= 0)
+		cm_os_close(folder);
 	return err;
 }
 
@@ -200,12 +211,9 @@ int comap_writer_finish(comap_writer *writer, enum comap_writer_how how)
 	if (err == 0)
 		err = is_append(writer) ? finish_append(writer, is_durable)
 					: finish_replace(writer, is_durable);
-	if (err < 0)
+	if (err < 0 && !writer->is_published)
 		take_back(writer);
-	else if (is_durable && !is_append(writer) && cm_os_spot_sync(&writer->spot, writer->fd) < 0)
-		err = -EIO;
-	if (err == -EDQUOT)
-		err = -ENOSPC;
+	err = cm_os_quota_is_enospc(err);
 	if (err < 0)
 		cm_view_fail(err, "finish", writer->path);
 	drop(writer);

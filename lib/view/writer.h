@@ -12,6 +12,7 @@ struct comap_writer {
 	uint32_t flags;        /* COMAP_WRITER_* */
 	uint32_t permissions;
 	bool is_made;          /* APPEND: the file was not there */
+	bool is_published;     /* the new file has its name */
 	bool has_spare;        /* storage was asked for that the bytes may not fill */
 	uint64_t start;        /* APPEND: bytes that the file had */
 	uint64_t put;          /* bytes that have left the buffer */

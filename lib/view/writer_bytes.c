@@ -7,6 +7,9 @@
  * then places one long extent and has no length to update for each write, and a full disk is
  * found out early.  A file that fits into the buffer is one pwrite, and nothing is allocated for it.
  *
+ * A mapped view's file is copied by the kernel, which reads nothing into our memory, and shares
+ * storage where it can.
+ *
  * When there is not enough for a step, or the file system knows no fallocate, there are no
  * more steps, and write(2) finds out what fits.
  *
@@ -65,8 +68,12 @@ static int put(struct comap_writer *writer, const void *from, size_t n)
 {
 	int err;
 
-	if (is_append(writer))
-		return cm_os_append(writer->fd, from, n, &writer->put);
+	if (is_append(writer)) {
+		err = cm_os_append(writer->fd, from, n, &writer->put);
+		if (err < 0)
+			writer->fill = 0; /* some may have been put: what counts is what the file has */
+		return err;
+	}
 	err = cm_os_write_at(writer->fd, from, n, writer->put);
 	if (err == 0)
 		writer->put += n;
@@ -157,6 +164,67 @@ int comap_writer_write(comap_writer *writer, const void *from, size_t n)
 		err = write_some(writer, at, n, &done);
 	return err < 0 ? fail(writer, err) : 0;
 }
+
+/* ---- of a view ----------------------------------------------------------------------------- */
+
+/* By way of the buffer, whole buffers at a time. */
+static int copy_bytes(struct comap_writer *writer, const comap_view *view, uint64_t off, uint64_t n)
+{
+	uint64_t piece;
+	int err = 0;
+
+	for (; err == 0 && n; off += piece, n -= piece) {
+		piece = cm_min(n, BUFFER - writer->fill);
+		err = need_span(writer, BUFFER);
+		if (err == 0)
+			err = comap_view_read(view, off, writer->buffer + writer->fill, (size_t)piece);
+		if (err < 0)
+			return err;
+		writer->fill += (size_t)piece;
+		if (writer->fill == BUFFER)
+			err = put_pages(writer);
+	}
+	return err;
+}
+
+/* In the kernel, as many as it takes; *ret_done says how many, also when it fails. */
+static int copy_range(struct comap_writer *writer, int fd, uint64_t off, uint64_t n, uint64_t *ret_done)
+{
+	int64_t got = 1;
+	int err = cm_writer_drain(writer);
+
+	for (*ret_done = 0; err == 0 && *ret_done < n && got > 0; *ret_done += (uint64_t)got) {
+		got = cm_os_copy_range(fd, off + *ret_done, writer->fd, writer->put, n - *ret_done);
+		if (got < 0)
+			return (int)got;
+		writer->put += (uint64_t)got;
+	}
+	/* storage for what was copied is there; a reflink must not get a second one */
+	writer->allocated = cm_max(writer->allocated, writer->put);
+	return err;
+}
+
+int comap_writer_copy(comap_writer *writer, const comap_view *view, uint64_t off, uint64_t n)
+{
+	const struct cm_memory *memory = view->memory;
+	uint64_t file_off = memory->offset + (uint64_t)(view->data - memory->data) + off, done = 0;
+	bool is_file = memory->kind == CM_MEMORY_MAPPED && memory->fd >= 0 &&
+		       memory->mode != COMAP_VIEW_PRIVATE;
+	int err;
+
+	if (off > view->size || n > view->size - off)
+		return cm_view_fail(-ERANGE, "write a part of a view to", writer->path);
+	n = n ? n : view->size - off;
+	err = may_grow(writer, n);
+	if (err == 0 && is_file && n > BUFFER && !is_append(writer))
+		err = copy_range(writer, memory->fd, file_off, n, &done);
+	/* what it does not copy, or ended before it should, is read: that says why */
+	if (err == 0 || err == -EOPNOTSUPP)
+		err = copy_bytes(writer, view, off + done, n - done);
+	return err < 0 ? fail(writer, err) : 0;
+}
+
+/* ---- in place -------------------------------------------------------------------------------- */
 
 int comap_writer_reserve(comap_writer *writer, size_t n, void **ret_room)
 {

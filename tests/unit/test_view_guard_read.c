@@ -174,7 +174,12 @@ static void stores_into_a_private_view_are_what_it_reads(void **state)
 		assert_int_equal(read_at(view, 3 * PAGE, &byte), -ENODATA);
 		assert_int_equal(faults(view), 1);
 		assert_int_equal(read_at(view, 3 * PAGE, &byte), -ENODATA); /* zeroes lie there */
+		fill_file("f", SIZE); /* and stay */
+		assert_int_equal(read_at(view, 3 * PAGE, &byte), -ENODATA);
+		assert_int_equal(comap_view_load(view, NULL, NULL), -ENODATA);
 		assert_int_equal(comap_guard_leave(&guard), -ENODATA);
+		comap_guard_enter(&guard, view);
+		assert_int_equal(comap_guard_leave(&guard), -ENODATA); /* not -EIO */
 		comap_view_close(view);
 	}
 }

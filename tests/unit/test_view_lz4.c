@@ -92,6 +92,31 @@ static void blocks_of_nothing_are_read_as_nothing(void **state)
 }
 
 /* Four bytes behind the last match, where there should be five: liblz4 takes it when there is room. */
+/* Millions of them cost what a walk over the table costs, not a look at the file each. */
+static void blocks_of_nothing_between_two_bytes_are_passed_over(void **state)
+{
+	const char *blocks[1002] = { 0 };
+	size_t lengths[1002];
+	struct file file = { 0 };
+	comap_lz4 *lz4;
+	char got[3];
+
+	(void)state;
+	for (int i = 0; i < 1002; i++)
+		blocks[i] = "", lengths[i] = CM_LZ4_STORED;
+	blocks[0] = "\x10" "a";
+	blocks[1001] = "\x10" "b";
+	lengths[0] = lengths[1001] = 2;
+	add_raw_frame(&file, 0, blocks, lengths, 1002);
+	lz4 = open_it(&file, 0);
+	assert_int_equal(info_of(lz4).blocks, 1002);
+	assert_int_equal(comap_lz4_read(lz4, 0, got, 3, 0), 2);
+	assert_memory_equal(got, "ab", 2);
+	assert_true(lz4->clock <= 2); /* times that a slot was used */
+	comap_lz4_close(lz4);
+	drop(&file);
+}
+
 static void a_block_that_ends_as_no_encoder_would_is_read_as_lz4_reads_it(void **state)
 {
 	const char *blocks[] = { "\x1f" "a" "\x01\x00" "\xff\x02" "\x40" "bcde", "\x10" "f" };
@@ -515,6 +540,7 @@ int main(void)
 		FX_FOLDER_TEST(frames_one_after_the_other_are_one_content),
 		FX_FOLDER_TEST(short_blocks_in_the_midst_do_not_shift_what_follows),
 		FX_FOLDER_TEST(blocks_of_nothing_are_read_as_nothing),
+		FX_FOLDER_TEST(blocks_of_nothing_between_two_bytes_are_passed_over),
 		FX_FOLDER_TEST(a_block_that_ends_as_no_encoder_would_is_read_as_lz4_reads_it),
 		FX_FOLDER_TEST(a_match_at_offset_0_is_refused_where_blocks_are_looked_through),
 		FX_FOLDER_TEST(what_lies_past_the_end_is_not_read),

@@ -458,6 +458,20 @@ static void files_whose_size_is_a_lie_are_read(void **state)
 	view = open_with("/proc/self/status", &o);
 	assert_int_equal(comap_view_bytes(view).size, 3);
 	comap_view_close(view);
+	/* what ends before is told, though no size says it */
+	o.length = 1 << 20;
+	assert_int_equal(comap_view_open("/proc/self/status", &o, &view), -ERANGE);
+	o.offset = 1 << 30;
+	o.length = 0;
+	assert_int_equal(comap_view_open("/proc/self/status", &o, &view), -ERANGE);
+	if (access(paths[2], R_OK) == 0) {
+		o.offset = 3000;
+		assert_int_equal(comap_view_open(paths[2], &o, &view), -ERANGE);
+		o.offset = 0;
+		o.length = 4000;
+		assert_int_equal(comap_view_open(paths[2], &o, &view), -ERANGE);
+	}
+	o.offset = 5;
 	o.how = COMAP_VIEW_MAP;
 	o.length = 0;
 	assert_true(comap_view_open("/proc/self/status", &o, &view) < 0);

@@ -162,6 +162,10 @@ static void options_that_make_no_sense_are_refused(void **state)
 		uint64_t later;
 	} newer = { COMAP_STREAM_OPTS_INIT, 0 };
 	struct comap_stream_stats stats = {0};
+	struct {
+		struct comap_stream_stats stats;
+		uint64_t more;
+	} later = { .more = 99 };
 	comap_stream *stream = NULL;
 
 	(void)state;
@@ -183,6 +187,9 @@ static void options_that_make_no_sense_are_refused(void **state)
 	newer.later = 0;
 	assert_int_equal(comap_stream_open(path, &newer.opts, &stream), 0);
 	assert_int_equal(comap_stream_get_stats(stream, &stats), -EINVAL);
+	later.stats.size = sizeof later;
+	assert_int_equal(comap_stream_get_stats(stream, &later.stats), 0);
+	assert_true(later.stats.is_mappable == 1 && later.more == 0);
 	errno = EXDEV;
 	comap_stream_close(stream);
 	comap_stream_close(NULL);

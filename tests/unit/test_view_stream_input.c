@@ -183,6 +183,23 @@ static void a_silent_pipe_times_out_and_nothing_is_lost(void **state)
 	}
 }
 
+/* Who polled and then waits in read(2) for a byte that another reader took waits for ever. */
+static void what_another_reader_took_is_not_waited_for(void **state)
+{
+	char byte;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_int_equal(cm_os_read_now(ends[0], &byte, 1), -EAGAIN);
+	assert_int_equal(write(ends[1], "x", 1), 1);
+	assert_int_equal(cm_os_read_now(ends[0], &byte, 1), 1);
+	assert_int_equal(byte, 'x');
+	close(ends[1]);
+	assert_int_equal(cm_os_read_now(ends[0], &byte, 1), 0);
+	close(ends[0]);
+}
+
 struct fifo {
 	const char *path;
 	unsigned sleep_us;
@@ -254,6 +271,7 @@ int main(void)
 		KIN_TEST(a_part_of_a_pipe_leaves_the_rest_in_it),
 		KIN_TEST(a_pipe_that_ends_before_the_part_does_is_an_error),
 		KIN_TEST(a_silent_pipe_times_out_and_nothing_is_lost),
+		KIN_TEST(what_another_reader_took_is_not_waited_for),
 		KIN_TEST(a_fifo_without_a_writer_is_an_error_or_waited_for),
 	};
 

@@ -1,0 +1,179 @@
+/* test_view_writer_copy.c - views into writers: by the kernel, by the buffer, and what others cut (writer_bytes.c). */
+#include "writer_fixture.h"
+#include "view/view.h"
+#include <sys/resource.h>
+
+enum kind { MAPPED, MAPPED_WITHOUT_FILE, COPIED, PRIVATE, GIVEN, NKINDS };
+
+static char given[9999999];
+
+static comap_view *view_of(enum kind kind, const char *path, size_t n, uint64_t seed)
+{
+	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
+	char *bytes;
+	comap_view *view;
+
+	make_file(path, n, seed);
+	if (kind == GIVEN) {
+		bytes = content(n, seed);
+		memcpy(given, bytes, n);
+		free(bytes);
+		assert_int_equal(comap_view_open_memory(given, n, NULL, NULL, &view), 0);
+		return view;
+	}
+	o.how = kind == COPIED ? COMAP_VIEW_COPY : COMAP_VIEW_MAP;
+	o.mode = kind == PRIVATE ? COMAP_VIEW_PRIVATE : COMAP_VIEW_READ;
+	o.flags = kind == MAPPED_WITHOUT_FILE ? COMAP_VIEW_NO_FD : 0;
+	assert_int_equal(comap_view_open(path, &o, &view), 0);
+	return view;
+}
+
+static void every_byte_arrives_whatever_the_view(void **state)
+{
+	static const size_t sizes[] = { 1, 4096, BUFFER, BUFFER + 1, 5 * BUFFER + 77, 9999999 };
+	const char *from = fx_path(fx_folder, "from"), *to = fx_path(fx_folder, "to");
+	comap_writer *writer;
+	comap_view *view;
+
+	(void)state;
+	for (unsigned kind = 0; kind < NKINDS; kind++)
+		for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+			view = view_of(kind, from, sizes[i], 7);
+			writer = open_writer(to, 0);
+			assert_int_equal(comap_writer_copy(writer, view, 0, 0), 0);
+			assert_int_equal(comap_writer_size(writer), sizes[i]);
+			assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), 0);
+			assert_true(has_content(to, sizes[i], 7));
+			comap_view_close(view);
+		}
+}
+
+/* Parts that begin and end anywhere, between bytes that are written. */
+static void parts_are_put_behind_what_came_before(void **state)
+{
+	const char *from = fx_path(fx_folder, "from"), *to = fx_path(fx_folder, "to");
+	size_t n = 4000000, off, k, done;
+	char *bytes = content(n, 3);
+	uint64_t seed = 1;
+	comap_writer *writer;
+	comap_view *view, *part;
+
+	(void)state;
+	for (unsigned kind = 0; kind < NKINDS; kind++) {
+		for (int is_append = 0; is_append < 2; is_append++) {
+			view = view_of(kind, from, n, 3);
+			unlink(to);
+			writer = open_writer(to, is_append ? COMAP_WRITER_APPEND : 0);
+			for (done = 0, off = 0; off < n; off += k, done++) {
+				k = cm_min(1 + fx_random(&seed) % (done % 3 ? 5000 : 700000), n - off);
+				if (done % 2) {
+					assert_int_equal(comap_writer_write(writer, bytes + off, k), 0);
+					continue;
+				}
+				assert_int_equal(comap_view_sub(view, off / 2, n - off / 2, &part), 0);
+				assert_int_equal(comap_writer_copy(writer, part, off - off / 2, k), 0);
+				comap_view_close(part);
+			}
+			assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), 0);
+			assert_true(has_content(to, n, 3));
+			comap_view_close(view);
+		}
+	}
+	free(bytes);
+}
+
+static void stores_into_a_private_view_are_copied(void **state)
+{
+	const char *from = fx_path(fx_folder, "from"), *to = fx_path(fx_folder, "to");
+	comap_view *view = view_of(PRIVATE, from, 5 * BUFFER, 3);
+	char *mine = content(5 * BUFFER, 4);
+	comap_writer *writer = open_writer(to, 0);
+
+	(void)state;
+	memcpy(comap_view_writable(view), mine, 5 * BUFFER);
+	assert_int_equal(comap_writer_copy(writer, view, 0, 0), 0);
+	assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), 0);
+	assert_true(has_content(to, 5 * BUFFER, 4));
+	free(mine);
+	comap_view_close(view);
+}
+
+static void a_part_that_is_not_there_is_refused_and_the_writer_goes_on(void **state)
+{
+	const char *from = fx_path(fx_folder, "from"), *to = fx_path(fx_folder, "to");
+	comap_view *view = view_of(MAPPED, from, 100, 3);
+	comap_writer *writer = open_writer(to, 0);
+
+	(void)state;
+	assert_int_equal(comap_writer_copy(writer, view, 101, 0), -ERANGE);
+	assert_int_equal(comap_writer_copy(writer, view, 1, 100), -ERANGE);
+	assert_int_equal(comap_writer_copy(writer, view, 1, UINT64_MAX), -ERANGE);
+	assert_int_equal(comap_writer_copy(writer, view, 100, 0), 0); /* nothing */
+	assert_int_equal(comap_writer_copy(writer, view, 0, 100), 0);
+	assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), 0);
+	assert_true(has_content(to, 100, 3));
+	comap_view_close(view);
+}
+
+static int cut(void *path)
+{
+	KIN_CHECK(truncate(path, 2 * BUFFER + 5000) == 0);
+	return 0;
+}
+
+static void a_view_that_was_cut_is_an_error_and_no_signal(void **state)
+{
+	const char *from = fx_path(fx_folder, "from"), *to = fx_path(fx_folder, "to");
+	comap_writer *writer;
+	comap_view *view;
+
+	(void)state;
+	make_file(to, 10, 1);
+	for (unsigned kind = MAPPED; kind <= MAPPED_WITHOUT_FILE; kind++)
+		for (int is_append = 0; is_append < 2; is_append++) {
+			view = view_of(kind, from, 9 * BUFFER, 3);
+			writer = open_writer(to, is_append ? COMAP_WRITER_APPEND : 0);
+			assert_int_equal(kin_run(cut, (void *)(uintptr_t)from), 0);
+			assert_int_equal(comap_writer_copy(writer, view, 0, 0), -ENODATA);
+			assert_int_equal(comap_writer_write(writer, "x", 1), -ENODATA);
+			assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), -ENODATA);
+			assert_true(has_content(to, 10, 1));
+			comap_view_close(view);
+		}
+}
+
+static int copy_too_much(void *arg)
+{
+	struct rlimit limit = { 3 * BUFFER, 3 * BUFFER };
+	comap_view *view = arg;
+	comap_writer *writer;
+
+	KIN_CHECK(comap_writer_open(fx_path(fx_folder, "to"), NULL, &writer) == 0);
+	KIN_CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	KIN_CHECK(comap_writer_copy(writer, view, 0, 0) == -ENOSPC);
+	KIN_CHECK(comap_writer_finish(writer, COMAP_WRITER_PLAIN) == -ENOSPC);
+	return 0;
+}
+
+static void past_rlimit_fsize_is_enospc_and_no_signal(void **state)
+{
+	comap_view *view = view_of(MAPPED, fx_path(fx_folder, "from"), 9 * BUFFER, 3);
+
+	(void)state;
+	assert_int_equal(kin_run(copy_too_much, view), 0);
+	comap_view_close(view);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		FX_FOLDER_TEST(every_byte_arrives_whatever_the_view),
+		FX_FOLDER_TEST(parts_are_put_behind_what_came_before),
+		FX_FOLDER_TEST(stores_into_a_private_view_are_copied),
+		FX_FOLDER_TEST(a_part_that_is_not_there_is_refused_and_the_writer_goes_on),
+		FX_FOLDER_TEST(a_view_that_was_cut_is_an_error_and_no_signal),
+		FX_FOLDER_TEST(past_rlimit_fsize_is_enospc_and_no_signal),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
