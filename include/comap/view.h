@@ -111,7 +111,7 @@ struct comap_view_opts {
  * Returns 0, or:
  *   -EINVAL     no path, opts.size not set, unknown flag or enum, permissions above 07777, flags that contradict: EXCL without
  *               CREATE; CREATE, DAX or reserve without SHARED; NO_FD or NUL with SHARED; NO_FD
- *               with WATCH; MAP with NUL or STABLE; COPY or STABLE with SHARED; a reserve below length;
+ *               with WATCH; MAP with NUL; COPY or STABLE with SHARED; a reserve below length;
  *               or fd reads and maps whole blocks only (O_DIRECT, hugetlbfs), and this is none
  *   -EBADF      fd is no open file
  *   -E2BIG      opts is of a newer comap and sets a field unknown here
@@ -122,7 +122,7 @@ struct comap_view_opts {
  *   -EAGAIN     another process has a lease on it (fcntl(2)), and was asked to give it up
  *   -EISDIR     it is a directory
  *   -ENXIO      a FIFO nobody writes to, and not WAIT; or a socket's path
- *   -ENODEV     MAP or SHARED: it cannot be mapped
+ *   -ENODEV     MAP or SHARED: it cannot be mapped; MAP with STABLE: it is no sealed memfd
  *   -EOPNOTSUPP DAX: not persistent memory
  *   -EFBIG      it must be copied and is longer than max_copy
  *   -ENODATA    it was cut short while it was read

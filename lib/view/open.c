@@ -46,7 +46,7 @@ static int read_opts(const struct comap_view_opts *given, struct comap_view_opts
 		return -EINVAL;
 	if ((o->flags & COMAP_VIEW_NO_FD) && (o->flags & COMAP_VIEW_WATCH))
 		return -EINVAL;
-	if ((o->flags & (COMAP_VIEW_NUL | COMAP_VIEW_STABLE)) && o->how == COMAP_VIEW_MAP)
+	if ((o->flags & COMAP_VIEW_NUL) && o->how == COMAP_VIEW_MAP)
 		return -EINVAL;
 	if (o->reserve && o->reserve < o->length)
 		return -EINVAL;

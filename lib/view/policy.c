@@ -41,6 +41,9 @@ struct cm_choice cm_view_choose(const struct comap_view_opts *opts, uint64_t siz
 		return (struct cm_choice){ .why = COMAP_WHY_WRITABLE };
 	if (size == 0)
 		return (struct cm_choice){ .is_copy = true, .why = COMAP_WHY_EMPTY };
+	if ((opts->flags & COMAP_VIEW_STABLE) && !(seals & CM_OS_SEAL_BYTES) &&
+	    opts->how == COMAP_VIEW_MAP)
+		return (struct cm_choice){ .why = COMAP_WHY_STABLE, .err = -ENODEV };
 	if ((opts->flags & COMAP_VIEW_STABLE) && !(seals & CM_OS_SEAL_BYTES))
 		return copy_or(opts, size, COMAP_WHY_STABLE, false);
 	if (opts->how == COMAP_VIEW_MAP)

@@ -183,6 +183,10 @@ static void the_policy_is_what_it_says(void **state)
 	assert_int_equal(cm_view_choose(&o, 60 << 20, CM_OS_FS_NETWORK, 0).why, COMAP_WHY_NETWORK);
 	assert_false(cm_view_choose(&o, 65 << 20, CM_OS_FS_NETWORK, 0).is_copy);
 	o.flags = COMAP_VIEW_STABLE;
+	o.how = COMAP_VIEW_MAP; /* a mapping cannot be, but of what is sealed */
+	assert_int_equal(cm_view_choose(&o, 4096, CM_OS_FS_LOCAL, 0).err, -ENODEV);
+	assert_int_equal(cm_view_choose(&o, 4096, CM_OS_FS_MEMORY, CM_OS_SEAL_BYTES).err, 0);
+	o.how = COMAP_VIEW_AUTO;
 	assert_int_equal(cm_view_choose(&o, 65 << 20, CM_OS_FS_LOCAL, 0).err, -EFBIG);
 	assert_true(cm_view_choose(&o, 20 << 20, CM_OS_FS_LOCAL, CM_OS_SEAL_SIZE).is_copy);
 	assert_false(
