@@ -5,7 +5,7 @@
  * the content.  Both verify what is there to verify.  The tool is one process with its start and its
  * end; so it is for whoever calls it.
  *
- * `auto` makes a file by comap_lz4_unpack; `mapped` inflates into the mapping of a new one.
+ * `auto` makes a file by comap_lz4_unpack; `auto-mapped` inflates into the mapping of a new one.
  *
  * Random reads want small blocks: comap_lz4_write makes them, 64 KiB.
  */
@@ -181,7 +181,7 @@ static const struct method inflates[] = {
 	{ "lz4-d", inflate_tool, 0 },
 	{ "auto-1-thread", inflate_auto, 1 },
 	{ "auto", inflate_auto, 0 },
-	{ "mapped", inflate_mapped, 0 },
+	{ "auto-mapped", inflate_mapped, 0 },
 	{0},
 };
 

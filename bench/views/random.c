@@ -5,8 +5,8 @@
  * is read is copied out, as pread does, and then looked at.
  *
  * `auto` is comap_view_read in a guard, without saying how much will be read; `auto-hint` says it
- * (expect).  `checked` is comap_view_read alone, which asks the kernel each time.  `bytes` looks at the
- * view's bytes in place, with the hint `bytes-hint`: there the library can choose only when it opens.
+ * (expect).  `auto-checked` is comap_view_read alone, which asks the kernel each time.  `auto-bytes` looks at the
+ * view's bytes in place, with the hint `auto-bytes-hint`: there the library can choose only when it opens.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -175,9 +175,9 @@ static const struct method methods[] = {
 	{ "mmap-populate", random_mmap, -1 },
 	{ "auto", random_auto, false },
 	{ "auto-hint", random_auto, true },
-	{ "checked", random_checked, 0 },
-	{ "bytes", random_bytes, false },
-	{ "bytes-hint", random_bytes, true },
+	{ "auto-checked", random_checked, 0 },
+	{ "auto-bytes", random_bytes, false },
+	{ "auto-bytes-hint", random_bytes, true },
 	{0},
 };
 

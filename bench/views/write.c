@@ -312,7 +312,7 @@ static const struct method copies[] = {
 	{ "sendfile", copy_in_kernel, true },
 	{ "splice", copy_splice, 0 },
 	{ "auto", copy_auto, false },
-	{ "stream+writer", copy_stream, false },
+	{ "auto-stream", copy_stream, false },
 	{0},
 };
 

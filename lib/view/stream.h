@@ -20,10 +20,13 @@
 enum cm_arm { CM_ARM_READ, CM_ARM_MAP };
 
 #define CM_ARMS_TRIAL 6u  /* windows of a trial, three of each arm */
-#define CM_ARMS_PERIOD 64u /* in steady state the last window of so many is a probe */
+/* In steady state the last window of a period is a probe, and the period doubles when the probe changes nothing. */
+#define CM_ARMS_PERIOD_LEAST 8u
+#define CM_ARMS_PERIOD_MOST 64u
 
 struct cm_arms {
-	unsigned turn; /* 0 .. TRIAL - 1: in a trial; then 0 .. PERIOD - 1 of the steady state, behind it */
+	unsigned turn; /* 0 .. TRIAL - 1: in a trial; then 0 .. period - 1 of the steady state, behind it */
+	unsigned period;
 	enum cm_arm kept;
 	uint64_t best[2];   /* of the trial so far: ns of the cheapest window */
 	uint64_t recent[3]; /* of the kept arm */

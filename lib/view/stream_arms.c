@@ -6,8 +6,9 @@
  * (docs/views.md).  No call tells that size, so both arms are tried, each on windows of 2 MiB:
  *
  *   trial    three windows each, and the arm with the cheapest single one is kept;
- *   steady   the kept arm for 63 windows, then one of the other: a probe.  When that is cheaper
- *            than each of the last three of the kept arm, there is another trial.
+ *   steady   the kept arm for 7 windows, then one of the other: a probe.  When that is cheaper
+ *            than each of the last three of the kept arm, there is another trial; else the next
+ *            probe comes after twice as many, up to 64.
  *
  * A window costs the time from the call that begins it to the call that begins the next: a
  * mapped one is paid for by page faults, while the consumer reads.  So whatever else the
@@ -16,7 +17,8 @@
  * M, each arm has odd and even turns, for the same reason.  Where the minima are close it is
  * read, which cannot raise SIGBUS.
  *
- * With arms that differ by the factor 2 the probes cost 1/64, 1.6 %, and a trial three windows.
+ * With arms that differ by the factor 2 the probes cost 1/64, 1.6 %, and a trial three windows.  A
+ * trial that noise decided costs 7 windows in the wrong arm: the first probe mends it.
  * A file under 8 MiB is too short for that, and is read.
  *
  * The library touches no mapped byte itself: a file that was cut short would be a signal, in a place
@@ -36,7 +38,7 @@ enum cm_arm cm_arms_choose(const struct cm_arms *arms)
 
 	if (arms->turn < CM_ARMS_TRIAL)
 		return order[arms->turn];
-	if (arms->turn == CM_ARMS_TRIAL + CM_ARMS_PERIOD - 1)
+	if (arms->turn == CM_ARMS_TRIAL + arms->period - 1)
 		return arms->kept == CM_ARM_READ ? CM_ARM_MAP : CM_ARM_READ;
 	return arms->kept;
 }
@@ -61,12 +63,14 @@ void cm_arms_tell(struct cm_arms *arms, uint64_t ns)
 				     ? CM_ARM_MAP
 				     : CM_ARM_READ;
 		arms->turn++;
-	} else if (steady < CM_ARMS_PERIOD - 1) {
+		arms->period = CM_ARMS_PERIOD_LEAST;
+	} else if (steady < arms->period - 1) {
 		arms->recent[steady % 3] = ns;
 		arms->turn++;
 	} else {
 		least = cm_min(arms->recent[0], cm_min(arms->recent[1], arms->recent[2]));
 		arms->turn = is_cheaper(ns, least) ? 0 : CM_ARMS_TRIAL;
+		arms->period = (unsigned)cm_min(2 * arms->period, CM_ARMS_PERIOD_MOST);
 	}
 }
 
