@@ -1,6 +1,6 @@
 /*
- * bench.h - what the rows share.  Each block carries a number that is looked at before it is freed; a
- * wrong one ends the program with status 3.
+ * bench.h - what the rows share.  Each block carries a number that is looked at before it is freed;
+ * a wrong one ends the program with status 3.
  */
 #ifndef BENCH_H
 #define BENCH_H

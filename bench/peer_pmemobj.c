@@ -1,6 +1,7 @@
 /*
- * peer_pmemobj.c - PMDK's libpmemobj: a pool in /dev/shm.  Set PMEM_IS_PMEM_FORCE=1, or each operation
- * is an msync.  Its blocks are objects; one process opens a pool at a time, so workers are threads.
+ * peer_pmemobj.c - PMDK's libpmemobj: a pool in /dev/shm.  Set PMEM_IS_PMEM_FORCE=1, or each
+ * operation is an msync.  Its blocks are objects; one process opens a pool at a time, so workers
+ * are threads.
  */
 #include <libpmemobj.h>
 #include <stdio.h>

@@ -24,9 +24,10 @@ struct shared {
 };
 static struct shared *shared;
 
-/* Larson and Krishnan, ISMM 1998: workers replace random blocks and hand over what they hold.  Here:
- * there is one set of blocks more than workers, and after every 1000 replacements a worker changes
- * its set for the one on the table.  So most blocks are freed by who did not allocate them. */
+/* Larson and Krishnan, ISMM 1998: workers replace random blocks and hand over what they hold.
+ * Here: there is one set of blocks more than workers, and after every 1000 replacements a worker
+ * changes its set for the one on the table.  So most blocks are freed by who did not allocate
+ * them. */
 static void larson_worker(int me)
 {
 	struct cells *mine = &shared->cells[me];

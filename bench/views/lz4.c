@@ -1,8 +1,8 @@
 /*
  * lz4.c - inflating a .lz4 file against the lz4 tool, and reading it here and there.
  *
- * The file is the tool's own, by its defaults: independent blocks of 4 MiB, a checksum of
- * the content.  Both verify what is there to verify.  The tool is one process with its start and its
+ * The file is the tool's own, by its defaults: independent blocks of 4 MiB, a checksum of the
+ * content.  Both verify what is there to verify.  The tool is one process with its start and its
  * end; so it is for whoever calls it.
  *
  * `auto` makes a file by comap_lz4_unpack; `auto-mapped` inflates into the mapping of a new one.

@@ -5,8 +5,9 @@
  * is read is copied out, as pread does, and then looked at.
  *
  * `auto` is comap_view_read in a guard, without saying how much will be read; `auto-hint` says it
- * (expect).  `auto-checked` is comap_view_read alone, which asks the kernel each time.  `auto-bytes` looks at the
- * view's bytes in place, with the hint `auto-bytes-hint`: there the library can choose only when it opens.
+ * (expect).  `auto-checked` is comap_view_read alone, which asks the kernel each time.
+ * `auto-bytes` looks at the view's bytes in place, with the hint `auto-bytes-hint`: there the
+ * library can choose only when it opens.
  */
 #include <fcntl.h>
 #include <stdio.h>

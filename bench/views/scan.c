@@ -1,10 +1,10 @@
 /*
  * scan.c - one warm file, from its beginning to its end, once.
  *
- * Which way is the fastest depends on how the file came into the page cache, so it is there
- * twice: once read in one go, in large folios, once after a few thousand small reads.
- * `auto` is a comap_stream.  `auto-view` is a view of all of it, which is contiguous and can only be
- * mapped at that size; it is here to be seen, not to be judged.
+ * Which way is the fastest depends on how the file came into the page cache, so it is there twice:
+ * once read in one go, in large folios, once after a few thousand small reads.  `auto` is a
+ * comap_stream.  `auto-view` is a view of all of it, which is contiguous and can only be mapped at
+ * that size; it is here to be seen, not to be judged.
  */
 #include <fcntl.h>
 #include <stdio.h>

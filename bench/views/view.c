@@ -1,9 +1,9 @@
 /*
  * view.c - files of one size, each as one contiguous piece of memory, looked at once.
  *
- * 256 MiB of them (--mib 1024), and 1024 at most.  The fair peer of a view is not read into a small buffer,
- * which gives no contiguous memory, but a buffer of the file's size: a new one each time, or one
- * that is kept, with large pages.
+ * 256 MiB of them (--mib 1024), and 1024 at most.  The fair peer of a view is not read into a small
+ * buffer, which gives no contiguous memory, but a buffer of the file's size: a new one each time,
+ * or one that is kept, with large pages.
  */
 #include <fcntl.h>
 #include <stdio.h>

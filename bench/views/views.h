@@ -27,7 +27,8 @@ struct method {
 	int arg; /* the method's own: an advice, a flag */
 };
 
-/* How the file came into the page cache: by one long read, or first by many small ones here and there. */
+/* How the file came into the page cache: by one long read, or first by many small ones here and
+ * there. */
 enum state { LARGE_FOLIOS, SMALL_FOLIOS };
 
 struct row {

@@ -1,9 +1,9 @@
 /*
  * files.c - the files that are looked at, and how they lie in the page cache.
  *
- * The kernel keeps a file in folios of 4 KiB to 2 MiB, as large as the reads were that brought
- * it in.  A file read from its beginning to its end lies in large ones.  A few thousand small
- * reads here and there leave small ones, and what is read around them later is cut up to fit.  Both are
+ * The kernel keeps a file in folios of 4 KiB to 2 MiB, as large as the reads were that brought it
+ * in.  A file read from its beginning to its end lies in large ones.  A few thousand small reads
+ * here and there leave small ones, and what is read around them later is cut up to fit.  Both are
  * warm, and no call tells them apart; only page faults do.
  */
 #include <err.h>

@@ -2,8 +2,8 @@
  * write.c - a new file, and a copy of one.
  *
  * A store into a new mapped page is a fault, in which the kernel finds storage for that page; write
- * does so for 256 KiB at once, and for the whole file after fallocate.  Nothing is synced, and what was made is
- * read back and removed before the kernel has written much of it.
+ * does so for 256 KiB at once, and for the whole file after fallocate.  Nothing is synced, and what
+ * was made is read back and removed before the kernel has written much of it.
  */
 #include <err.h>
 #include <errno.h>

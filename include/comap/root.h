@@ -25,9 +25,9 @@ extern "C" {
 
 #define COMAP_ROOT_NAME_MAX 63
 
-/* Make name refer to ref; a null ref is a value like another.  What it referred
- * to before is not freed.  Also -EINVAL: ref lies outside the heap; -EBUSY: an
- * initialiser of that name runs, or died and comap_root_once was not called since; -ENOMEM, -ENOSPC: no room for a new name. */
+/* Make name refer to ref; a null ref is a value like another.  What it referred to before is not
+ * freed.  Also -EINVAL: ref lies outside the heap; -EBUSY: an initialiser of that name runs, or
+ * died and comap_root_once was not called since; -ENOMEM, -ENOSPC: no room for a new name. */
 COMAP_API int comap_root_set(comap_heap *heap, const char *name, comap_ref ref);
 
 /* -ENOENT: no such name (or its initialiser has not finished).  Works on

@@ -127,7 +127,8 @@ struct comap_stream_stats {
 #define COMAP_STREAM_STATS_INIT {.size = sizeof(struct comap_stream_stats)}
 #endif
 
-/* Returns 0, or -EINVAL: stats->size is not set; a longer one of a newer comap is zero beyond what is known. */
+/* Returns 0, or -EINVAL: stats->size is not set; a longer one of a newer comap is zero beyond what
+ * is known. */
 COMAP_API int comap_stream_get_stats(const comap_stream *stream, struct comap_stream_stats *stats);
 
 #ifdef __cplusplus

@@ -22,10 +22,10 @@
  *    (COMAP_VIEW_CREATE) and comap_view_resize give a file are allocated first, and a full
  *    disk is -ENOSPC from the call.  A sparse file of somebody else's keeps its holes.
  *
- * Threads and processes: a view may be read by any number of threads at once.
- * comap_view_resize, comap_view_seal and comap_view_close of the last handle want it alone.  All else may be
- * called at once.  After fork the child has the view, too: a shared one is the same memory, a
- * copy or a private one is the child's own.
+ * Threads and processes: a view may be read by any number of threads at once.  comap_view_resize,
+ * comap_view_seal and comap_view_close of the last handle want it alone.  All else may be called at
+ * once.  After fork the child has the view, too: a shared one is the same memory, a copy or a
+ * private one is the child's own.
  *
  * A crash leaves the file as it was written; a view keeps no state in it.
  *
@@ -102,17 +102,18 @@ struct comap_view_opts {
 
 /*
  * View a file by path; by path from the directory dirfd, as openat(2); or the file behind fd, which
- * stays yours, its position unmoved where it has one (a pipe is read to its end).  opts may be NULL:
- * look at the whole of it.
+ * stays yours, its position unmoved where it has one (a pipe is read to its end).  opts may be
+ * NULL: look at the whole of it.
  *
  * What cannot be mapped is read to its end: pipes, terminals, sockets, /proc and
  * /sys.  With an offset or a length, what comes before is read and dropped.
  *
  * Returns 0, or:
- *   -EINVAL     no path, opts.size not set, unknown flag or enum, permissions above 07777, flags that contradict: EXCL without
- *               CREATE; CREATE, DAX or reserve without SHARED; NO_FD or NUL with SHARED; NO_FD
- *               with WATCH; MAP with NUL; COPY or STABLE with SHARED; a reserve below length;
- *               or fd reads and maps whole blocks only (O_DIRECT, hugetlbfs), and this is none
+ *   -EINVAL     no path, opts.size not set, unknown flag or enum, permissions above 07777, flags
+ *               that contradict: EXCL without CREATE; CREATE, DAX or reserve without SHARED;
+ *               NO_FD or NUL with SHARED; NO_FD with WATCH; MAP with NUL; COPY or STABLE with
+ *               SHARED; a reserve below length; or fd reads and maps whole blocks only (O_DIRECT,
+ *               hugetlbfs), and this is none
  *   -EBADF      fd is no open file
  *   -E2BIG      opts is of a newer comap and sets a field unknown here
  *   -EOVERFLOW  offset + length is more than a file or this address space can have
@@ -132,8 +133,8 @@ struct comap_view_opts {
  *   -EIO        it cannot be read
  *   or another error of read(2): -ECONNRESET of a socket
  *
- * Locks of fcntl(2) go when any descriptor of the file is closed in the process that has them, the view's
- * own among them.
+ * Locks of fcntl(2) go when any descriptor of the file is closed in the process that has them, the
+ * view's own among them.
  */
 COMAP_API int comap_view_open(const char *path, const struct comap_view_opts *opts, comap_view **ret_view);
 COMAP_API int comap_view_open_at(int dirfd, const char *path, const struct comap_view_opts *opts,
@@ -150,13 +151,15 @@ COMAP_API int comap_view_open_memory(const void *data, size_t size, void (*relea
 
 /*
  * A new memfd of size bytes, zeroed, as a shared view: fill it, seal it, pass its fd to others, who
- * view it by comap_view_open_fd.  name is for /proc/PID/fd.  Returns 0, -EINVAL, -ENOMEM, -ENOSPC, -EMFILE,
- * -ENFILE, or -ENOSYS.  -ENOMEM is also a size beyond all memory and swap this machine has.
+ * view it by comap_view_open_fd.  name is for /proc/PID/fd.  Returns 0, -EINVAL, -ENOMEM, -ENOSPC,
+ * -EMFILE, -ENFILE, or -ENOSYS.  -ENOMEM is also a size beyond all memory and swap this machine
+ * has.
  */
 COMAP_API int comap_view_open_memfd(const char *name, size_t size, comap_view **ret_view);
-/* Nobody can change its size any more, nor, with is_frozen, its content: the view becomes a read-only
- * one, at the same address.  Returns 0; -EINVAL: no memfd of ours, or one with a reserve; -EBUSY: others map it writable, or
- * other handles to this view are out; -EPERM: sealed against more seals; -EAGAIN: I/O is under way. */
+/* Nobody can change its size any more, nor, with is_frozen, its content: the view becomes a
+ * read-only one, at the same address.  Returns 0; -EINVAL: no memfd of ours, or one with a reserve;
+ * -EBUSY: others map it writable, or other handles to this view are out; -EPERM: sealed against
+ * more seals; -EAGAIN: I/O is under way. */
 COMAP_API int comap_view_seal(comap_view *view, bool is_frozen);
 
 /* A part of a view, any byte offset: another handle to the same memory.  The memory goes with the
@@ -164,12 +167,13 @@ COMAP_API int comap_view_seal(comap_view *view, bool is_frozen);
 COMAP_API int comap_view_sub(comap_view *view, uint64_t off, uint64_t size, comap_view **ret_view);
 /* One more reference to the same handle: the view itself. */
 COMAP_API comap_view *comap_view_dup(comap_view *view);
-/* One reference less.  NULL is allowed, errno stays.  Stores into a shared view are not lost; whether
- * they reach the disk, only comap_view_flush says. */
+/* One reference less.  NULL is allowed, errno stays.  Stores into a shared view are not lost;
+ * whether they reach the disk, only comap_view_flush says. */
 COMAP_API void comap_view_close(comap_view *view);
 
-/* Why the last of the calling thread's calls of view.h, window.h, stream.h, writer.h or lz4view.h that failed did
- * so: a sentence with what was done, and to which file; "" when none did yet.  Good until its next call. */
+/* Why the last of the calling thread's calls of view.h, window.h, stream.h, writer.h or lz4view.h
+ * that failed did so: a sentence with what was done, and to which file; "" when none did yet.  Good
+ * until its next call. */
 COMAP_API const char *comap_view_reason(void);
 
 /* ---- what it is ------------------------------------------------------- */
@@ -207,7 +211,8 @@ struct comap_view_info {
 	uint32_t fs_type;     /* statfs(2) f_type; 0: unknown */
 	int32_t failed;       /* -errno of the first flush that failed, or 0 */
 };
-/* Returns 0; -EINVAL: info->size not set; a longer one of a newer comap is zero beyond what is known. */
+/* Returns 0; -EINVAL: info->size not set; a longer one of a newer comap is zero beyond what is
+ * known. */
 COMAP_API int comap_view_get_info(const comap_view *view, struct comap_view_info *info);
 
 /* Has the file behind it changed since it was opened? */
@@ -215,8 +220,8 @@ COMAP_API int comap_view_get_info(const comap_view *view, struct comap_view_info
 #define COMAP_CHANGED_TIME    2u /* it was written to (its mtime or ctime) */
 #define COMAP_CHANGED_SHORTER 4u /* it ends before the view does */
 #define COMAP_CHANGED_NAME    8u /* its path leads to another file, or to none */
-/* *ret_changes: a set of them.  Stores of this process count.  Returns 0; -EBADF: no file is kept, or
- * -errno of fstat(2). */
+/* *ret_changes: a set of them.  Stores of this process count.  Returns 0; -EBADF: no file is kept,
+ * or -errno of fstat(2). */
 COMAP_API int comap_view_changed(const comap_view *view, uint32_t *ret_changes);
 
 /* ---- reading and writing with errors instead of signals ----------------- */
@@ -225,14 +230,14 @@ COMAP_API int comap_view_changed(const comap_view *view, uint32_t *ret_changes);
 COMAP_API int comap_view_at(const comap_view *view, uint64_t off, size_t size, const void **ret_data);
 /*
  * Copy n bytes out of it, or into it, whatever other processes do to the file: no signal is raised.
- * Returns 0, or -ERANGE: not inside the view; -EROFS: a READ view; -ENODATA: the file was cut
- * short (some may have been copied); -ENOSPC: a hole, and no storage for it; -EIO; -EPERM, -ENOSYS: PRIVATE
- * or NO_FD, and a container forbids process_vm_readv(2), or the kernel lacks it.
+ * Returns 0, or -ERANGE: not inside the view; -EROFS: a READ view; -ENODATA: the file was cut short
+ * (some may have been copied); -ENOSPC: a hole, and no storage for it; -EIO; -EPERM, -ENOSYS:
+ * PRIVATE or NO_FD, and a container forbids process_vm_readv(2), or the kernel lacks it.
  *
- * To be sure, each call asks the kernel.  Many looks are up to twelve times faster inside a guard of the
- * view (guard.h, with the handler installed): there comap_view_read copies from the mapping, at once where
- * `expect` says that they will be many, else after one look for each 32 KiB of the view.  Whether the file
- * was cut short meanwhile is then said by comap_guard_leave.
+ * To be sure, each call asks the kernel.  Many looks are up to twelve times faster inside a guard
+ * of the view (guard.h, with the handler installed): there comap_view_read copies from the mapping,
+ * at once where `expect` says that they will be many, else after one look for each 32 KiB of the
+ * view.  Whether the file was cut short meanwhile is then said by comap_guard_leave.
  */
 COMAP_API int comap_view_read(const comap_view *view, uint64_t off, void *to, size_t n);
 COMAP_API int comap_view_write(comap_view *view, uint64_t off, const void *from, size_t n);
@@ -245,22 +250,22 @@ enum comap_flush {
 	COMAP_FLUSH_DURABLE = 2, /* also what else the file is: times, and, if we made it, its name */
 };
 /*
- * Write out size bytes from off (0: to the end), rounded to pages.  One call for a wide range, not one
- * a page.  Returns 0, -EINVAL, -ERANGE, -EROFS (no SHARED view), or -EIO, -ENOSPC (also a quota):
- * it could not be written, and the kernel may have dropped it.  From then on each flush of
- * any handle to this memory says so again: write the file anew.  DURABLE of a file that we made opens its folder:
- * -EMFILE, -ENFILE, -EACCES, -ENOENT as open(2), and may be tried again.  It is the folder in which the path
- * stands; where that is a symbolic link, not the one it leads to.
+ * Write out size bytes from off (0: to the end), rounded to pages.  One call for a wide range, not
+ * one a page.  Returns 0, -EINVAL, -ERANGE, -EROFS (no SHARED view), or -EIO, -ENOSPC (also a
+ * quota): it could not be written, and the kernel may have dropped it.  From then on each flush of
+ * any handle to this memory says so again: write the file anew.  DURABLE of a file that we made
+ * opens its folder: -EMFILE, -ENFILE, -EACCES, -ENOENT as open(2), and may be tried again.  It is
+ * the folder in which the path stands; where that is a symbolic link, not the one it leads to.
  */
 COMAP_API int comap_view_flush(comap_view *view, uint64_t off, uint64_t size, enum comap_flush how);
 
 #define COMAP_RESIZE_MAY_MOVE 1u /* its address may change */
 /*
- * The view, and the file, end at its offset + length from now on.  What is new is allocated and reads as zeroes.
- * Within opts.reserve the address stays.  Returns 0, or -EINVAL: length 0, an unknown flag, a part of a view, or
- * the file goes on behind the view; -EROFS: no SHARED view; -EBUSY: other handles, which would lose it; -EFBIG:
- * it would have to move; -EPERM: a seal forbids it;
- * -EOVERFLOW, -ENOSPC, -ENOMEM, -EIO: it is as it was.
+ * The view, and the file, end at its offset + length from now on.  What is new is allocated and
+ * reads as zeroes.  Within opts.reserve the address stays.  Returns 0, or -EINVAL: length 0, an
+ * unknown flag, a part of a view, or the file goes on behind the view; -EROFS: no SHARED view;
+ * -EBUSY: other handles, which would lose it; -EFBIG: it would have to move; -EPERM: a seal forbids
+ * it; -EOVERFLOW, -ENOSPC, -ENOMEM, -EIO: it is as it was.
  */
 COMAP_API int comap_view_resize(comap_view *view, uint64_t length, uint32_t flags);
 
@@ -279,9 +284,9 @@ enum comap_view_advice {
 	COMAP_ADVISE_LOCK = 8,     /* mlock(2) */
 	COMAP_ADVISE_UNLOCK = 9,
 };
-/* size 0: to the end.  A copy needs no advice but LOCK and UNLOCK: 0.  Returns 0, -ERANGE, -EINVAL: no such advice,
- * or the kernel does not know it, or the pages are locked (UNMAP, COLD, PAGEOUT); -ENOMEM, -EPERM: RLIMIT_MEMLOCK,
- * or LOCK of a file that was cut short; -EAGAIN; -EIO. */
+/* size 0: to the end.  A copy needs no advice but LOCK and UNLOCK: 0.  Returns 0, -ERANGE, -EINVAL:
+ * no such advice, or the kernel does not know it, or the pages are locked (UNMAP, COLD, PAGEOUT);
+ * -ENOMEM, -EPERM: RLIMIT_MEMLOCK, or LOCK of a file that was cut short; -EAGAIN; -EIO. */
 COMAP_API int comap_view_advise(comap_view *view, uint64_t off, uint64_t size,
 				enum comap_view_advice advice);
 
@@ -290,22 +295,22 @@ struct comap_residency {
 	uint64_t resident; /* of these, in memory: the page cache's, or this copy's */
 	uint64_t dirty;    /* of these, not yet written out; 0 where the kernel does not tell */
 };
-/* size 0: to the end.  cachestat(2) where there is one, else mincore(2), which asks page by page.  Returns 0,
- * -ERANGE or -ENOMEM. */
+/* size 0: to the end.  cachestat(2) where there is one, else mincore(2), which asks page by page.
+ * Returns 0, -ERANGE or -ENOMEM. */
 COMAP_API int comap_view_resident(const comap_view *view, uint64_t off, uint64_t size,
 				  struct comap_residency *ret);
 
 struct comap_range {
 	uint64_t off, size;
 };
-/* Begin to read many ranges at once, before random reads of a cold file.  Returns 0, or -ERANGE: one is
- * outside, and none was begun. */
+/* Begin to read many ranges at once, before random reads of a cold file.  Returns 0, or -ERANGE:
+ * one is outside, and none was begun. */
 COMAP_API int comap_view_prefetch(comap_view *view, const struct comap_range *ranges, size_t n);
 
 /*
  * Read all of it into memory, a piece at a time; progress (may be NULL) is told after each, and
- * ends it by returning something other than 0.  Returns 0; -ECANCELED: progress did; -ENODATA: cut short; -EIO;
- * -ENOMEM.
+ * ends it by returning something other than 0.  Returns 0; -ECANCELED: progress did; -ENODATA: cut
+ * short; -EIO; -ENOMEM.
  */
 COMAP_API int comap_view_load(comap_view *view, int (*progress)(void *arg, uint64_t done, uint64_t all),
 			      void *arg);

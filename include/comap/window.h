@@ -22,11 +22,10 @@ typedef struct comap_windows comap_windows;
 
 /*
  * Windows over the regular file behind fd, read-only; fd is duplicated (and closing the copy ends
- * fcntl(2) locks of the process on that file).  window: bytes of one, rounded up to pairs of pages; 0:
- * 1 GiB, or 32 MiB where addresses have 32 bits.  budget: bytes of all of them; 0: 8 windows, below one
- * window: one window.
- * Returns 0, -EBADF, -EOVERFLOW: too large for the address space; -ENODEV: cannot be mapped; -EACCES: fd is
- * not open for reading; -EMFILE; -ENOMEM.
+ * fcntl(2) locks of the process on that file).  window: bytes of one, rounded up to pairs of pages;
+ * 0: 1 GiB, or 32 MiB where addresses have 32 bits.  budget: bytes of all of them; 0: 8 windows,
+ * below one window: one window.  Returns 0, -EBADF, -EOVERFLOW: too large for the address space;
+ * -ENODEV: cannot be mapped; -EACCES: fd is not open for reading; -EMFILE; -ENOMEM.
  */
 COMAP_API int comap_windows_open(int fd, size_t window, size_t budget, comap_windows **ret_windows);
 /* Pins end with it.  NULL is allowed, errno stays. */
@@ -37,9 +36,9 @@ struct comap_pin {
 	void *window; /* comap's own */
 };
 /*
- * Bytes [off, off + size) of the file, until unpinned.  Up to half a window fits in one wherever it begins.  A
- * range larger than a window gets one of its own size.  Returns 0; -ERANGE: not inside the file as it is now; -ENOBUFS: it does not fit the budget beside
- * what is pinned; -ENOMEM.
+ * Bytes [off, off + size) of the file, until unpinned.  Up to half a window fits in one wherever it
+ * begins.  A range larger than a window gets one of its own size.  Returns 0; -ERANGE: not inside
+ * the file as it is now; -ENOBUFS: it does not fit the budget beside what is pinned; -ENOMEM.
  */
 COMAP_API int comap_windows_pin(comap_windows *windows, uint64_t off, size_t size,
 				struct comap_pin *ret_pin);

@@ -12,9 +12,9 @@
  * list of the old one.  It is a new file all the same: other hard links keep the old one, and
  * so does who has it open.
  *
- * With COMAP_WRITER_APPEND it writes behind the end of the file that is there, wherever that
- * is by then (O_APPEND), and finish only flushes.  Each write is whole, but what one call appended may take
- * several: bytes of others may come in between where the buffer of 256 KiB was full.
+ * With COMAP_WRITER_APPEND it writes behind the end of the file that is there, wherever that is by
+ * then (O_APPEND), and finish only flushes.  Each write is whole, but what one call appended may
+ * take several: bytes of others may come in between where the buffer of 256 KiB was full.
  *
  * Bytes go into a buffer and out by pwrite, into storage that was allocated
  * before: a full disk is -ENOSPC from the call that wanted to write, past RLIMIT_FSIZE too,
@@ -92,10 +92,10 @@ COMAP_API int comap_writer_open_at(int dirfd, const char *path, const struct com
 COMAP_API int comap_writer_write(comap_writer *writer, const void *from, size_t n);
 
 /*
- * Append n bytes of a view from off; 0: to its end.  Of a mapped file the kernel copies them (copy_file_range(2)),
- * and where the file system can, both files share the storage then.  No signal is raised for what another process
- * cut off.  Returns as write, or -ERANGE: not inside the view, and then the writer goes on; -ENODATA:
- * the file was cut short; -EIO.
+ * Append n bytes of a view from off; 0: to its end.  Of a mapped file the kernel copies them
+ * (copy_file_range(2)), and where the file system can, both files share the storage then.  No
+ * signal is raised for what another process cut off.  Returns as write, or -ERANGE: not inside the
+ * view, and then the writer goes on; -ENODATA: the file was cut short; -EIO.
  */
 COMAP_API int comap_writer_copy(comap_writer *writer, const comap_view *view, uint64_t off, uint64_t n);
 
@@ -125,9 +125,9 @@ enum comap_writer_how {
  *   -EMFILE, -ENFILE   DURABLE: no descriptor for the directory
  *   -EACCES, -EBUSY, -EPERM, -EROFS, -EIO   as rename(2), fchmod(2) and fsync(2)
  *   or what write, copy, reserve or commit said before
- * With APPEND what was written may be there in part, and a file that was made stays, empty.  The one exception: -EIO of DURABLE after the
- * rename, when only the directory could not be synced: the new file is in place, but may not outlast
- * a power loss.
+ * With APPEND what was written may be there in part, and a file that was made stays, empty.  The
+ * one exception: -EIO of DURABLE after the rename, when only the directory could not be synced: the
+ * new file is in place, but may not outlast a power loss.
  */
 COMAP_API int comap_writer_finish(comap_writer *writer, enum comap_writer_how how);
 /* Give up: the old file stays.  With APPEND it gets its old length back, unless others changed it

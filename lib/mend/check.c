@@ -1,10 +1,9 @@
 /*
  * check.c - does every table of the heap agree with every other?
  *
- * Each part under the locks that guard what it reads: segments and units
- * (check_units.c), slabs and their lists (check_slabs.c), magazines
- * (check_magazines.c), roots and slots (here).  While a lock is held findings are kept in a small array and told
- * afterwards; beyond its size they are counted.
+ * Each part under the locks that guard what it reads: segments and units (check_units.c), slabs and
+ * their lists (check_slabs.c), magazines (check_magazines.c), roots and slots (here).  While a lock
+ * is held findings are kept in a small array and told afterwards; beyond its size they are counted.
  *
  * A check stages nothing, so it may hold two locks at once where others hold one.
  */
@@ -132,7 +131,8 @@ static void check_slots(struct cm_check *c)
 			continue;
 		is_busy = cm_load_acquire(&slot->redo.commit) || cm_load_acquire(&slot->hold_at) ||
 			  has_magazines(slot);
-		/* a newcomer may be in it since, or come and gone: then it has another generation */
+		/* a newcomer may be in it since, or come and gone: then it has another
+		 * generation */
 		if (is_busy && is_free(slot) && cm_load_acquire(&slot->generation) == generation)
 			cm_check_find(c, cm_off_of(c->seg, slot), "a free slot has unfinished business");
 	}

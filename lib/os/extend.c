@@ -66,7 +66,8 @@ int cm_os_open_append(const struct cm_os_spot *spot, uint32_t permissions, int *
 	return 0;
 }
 
-/* Others may have brought the file to RLIMIT_FSIZE since it was asked: no signal for that either. */
+/* Others may have brought the file to RLIMIT_FSIZE since it was asked: no signal for that
+ * either. */
 static int64_t write_quietly(int fd, const void *bytes, size_t n)
 {
 	static const struct timespec now = { 0 };

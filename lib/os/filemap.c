@@ -51,8 +51,8 @@ int cm_os_map_part(int fd, uint64_t off, size_t size, enum cm_os_access access, 
 	void *got = mmap(at, size, prot, flags | (at ? MAP_FIXED : 0), fd, (off_t)off);
 
 	if (got == MAP_FAILED && errno == EPERM && access == CM_OS_LOOK)
-		/* before Linux 6.7 a memfd sealed against writing takes no shared mapping; its bytes
-		 * do not change, so a private one shows the same */
+		/* before Linux 6.7 a memfd sealed against writing takes no shared mapping; its
+		 * bytes do not change, so a private one shows the same */
 		got = mmap(at, size, prot, MAP_PRIVATE | (at ? MAP_FIXED : 0), fd, (off_t)off);
 	if (got == MAP_FAILED)
 		return -errno;
@@ -75,8 +75,8 @@ void cm_os_unmap_part(void *at, size_t size)
 	int saved = errno;
 	bool is_gone = munmap(at, size) == 0;
 
-	/* Of hugetlbfs: it goes by its own pages only.  They are no part of other mappings, so rounding
-	 * up takes nothing else along. */
+	/* Of hugetlbfs: it goes by its own pages only.  They are no part of other mappings, so
+	 * rounding up takes nothing else along. */
 	for (unsigned i = 0; !is_gone && errno == EINVAL && i < sizeof huge / sizeof *huge; i++)
 		is_gone = begin % huge[i] == 0 && munmap(at, cm_round_up(size, huge[i])) == 0;
 	errno = saved;

@@ -1,4 +1,5 @@
-/* futex.c - sleep until a shared word changes (futex(2)); errors need no answer: callers look again. */
+/* futex.c - sleep until a shared word changes (futex(2)); errors need no answer: callers look
+ * again. */
 #include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>

@@ -137,8 +137,8 @@ int cm_os_stat_at(int dirfd, const char *path, struct cm_os_stat *ret_stat); /* 
 #define CM_OS_OPEN_CREATE   2u
 #define CM_OS_OPEN_EXCL     4u
 #define CM_OS_OPEN_NOFOLLOW 8u
-/* Any file, and never waiting for one: a FIFO opens without a writer, too.  dirfd -1: the working directory.
- * It stays non-blocking. */
+/* Any file, and never waiting for one: a FIFO opens without a writer, too.  dirfd -1: the working
+ * directory.  It stays non-blocking. */
 #define CM_OS_CWD (-100) /* AT_FDCWD */
 int cm_os_open_any(int dirfd, const char *path, unsigned flags, uint32_t permissions, int *ret_fd);
 int cm_os_dup(int fd, int *ret_fd);
@@ -171,8 +171,9 @@ int cm_os_memfd_named(const char *name, int *ret_fd); /* without seals */
 /* ---- filemap.c: parts of files as memory, for views -------------------------------- */
 
 enum cm_os_access { CM_OS_LOOK, CM_OS_SHARED, CM_OS_PRIVATE };
-/* Map the file's [off, off + size), off a multiple of the page; at: inside a reservation or mapping of ours, which it
- * replaces, or NULL.  is_dax: MAP_SYNC.  To look at a memfd sealed against writing is possible everywhere. */
+/* Map the file's [off, off + size), off a multiple of the page; at: inside a reservation or mapping
+ * of ours, which it replaces, or NULL.  is_dax: MAP_SYNC.  To look at a memfd sealed against
+ * writing is possible everywhere. */
 int cm_os_map_part(int fd, uint64_t off, size_t size, enum cm_os_access access, bool is_dax, void *at,
 		   void **ret_at);
 /* Private zeroed pages in the place of a mapping of ours; async-signal-safe. */
@@ -190,7 +191,8 @@ int cm_os_sync_data(int fd);                               /* fdatasync(2) */
 int cm_os_sync_all(int fd);                                /* fsync(2) */
 int cm_os_sync_folder(int dirfd, const char *path);        /* the folder in which path lies */
 
-/* The file ends at size, or behind; what is new has storage.  -ENOSPC; -EBADF: not open for writing. */
+/* The file ends at size, or behind; what is new has storage.  -ENOSPC; -EBADF: not open for
+ * writing. */
 int cm_os_extend(int fd, uint64_t size);
 
 struct cm_os_residency {
@@ -200,14 +202,16 @@ struct cm_os_residency {
 int cm_os_cachestat(int fd, uint64_t off, uint64_t size, struct cm_os_residency *ret_residency);
 int cm_os_mincore(const void *at, size_t size, struct cm_os_residency *ret_residency);
 
-/* Have whole pages read in now.  -EFAULT: they are not in the file any more; -EIO; -EINVAL: the kernel cannot. */
+/* Have whole pages read in now.  -EFAULT: they are not in the file any more; -EIO; -EINVAL: the
+ * kernel cannot. */
 int cm_os_populate_read(void *at, size_t size);
-/* Have whole pages there to be written, if the kernel can.  -ENOSPC: a file's hole, and no storage for it. */
+/* Have whole pages there to be written, if the kernel can.  -ENOSPC: a file's hole, and no storage
+ * for it. */
 int cm_os_populate_write(void *at, size_t size);
 int cm_os_lock_pages(void *at, size_t size, bool is_locked); /* mlock(2), munlock(2) */
 int cm_os_forget(void *at, size_t size);                     /* MADV_DONTNEED */
-/* memcpy that gives up where memory cannot be had: process_vm_readv(2) of ourselves.  -EFAULT, and some may have
- * been copied; -EPERM, -ENOSYS: a container forbids it, or the kernel lacks it. */
+/* memcpy that gives up where memory cannot be had: process_vm_readv(2) of ourselves.  -EFAULT, and
+ * some may have been copied; -EPERM, -ENOSYS: a container forbids it, or the kernel lacks it. */
 int cm_os_copy(void *to, const void *from, size_t n);
 /* The same, where what is written to may be gone. */
 int cm_os_copy_to(void *to, const void *from, size_t n);
@@ -246,17 +250,19 @@ void cm_os_replace_abandon(struct cm_os_spot *spot, int fd); /* closes fd */
 /* ---- extend.c: files that get longer ---------------------------------------------- */
 
 /* Storage behind [off, off + size); keeps_size: the file is as long as before.  -ENOSPC: also past
- * RLIMIT_FSIZE or a quota, and then some may be there; -EOPNOTSUPP, -ENOSYS: the file system cannot. */
+ * RLIMIT_FSIZE or a quota, and then some may be there; -EOPNOTSUPP, -ENOSYS: the file system
+ * cannot. */
 int cm_os_allocate(int fd, uint64_t off, uint64_t size, bool keeps_size);
 /* The file that has the name, or a new one, to write behind its end.  permissions: of a new one; 0:
  * 0666 less umask. */
 int cm_os_open_append(const struct cm_os_spot *spot, uint32_t permissions, int *ret_fd,
 		      bool *ret_is_made);
-/* All n of them behind the end, wherever it is; *put grows by what was written, also when it fails. */
+/* All n of them behind the end, wherever it is; *put grows by what was written, also when it
+ * fails. */
 int cm_os_append(int fd, const void *bytes, size_t n, uint64_t *put);
 int64_t cm_os_position(int fd);       /* after cm_os_append: behind the last byte it wrote */
-/* From one file to another, in the kernel; fewer bytes where it likes, 0: `from` ends there.  -EOPNOTSUPP: not
- * between these two.  -ENOSPC as above. */
+/* From one file to another, in the kernel; fewer bytes where it likes, 0: `from` ends there.
+ * -EOPNOTSUPP: not between these two.  -ENOSPC as above. */
 int64_t cm_os_copy_range(int from, uint64_t off, int to, uint64_t to_off, uint64_t n);
 int cm_os_cut(int fd, uint64_t size); /* ftruncate(2): storage behind size goes, too */
 int cm_os_flush_close(int fd);        /* what close(2) would say: NFS writes back then; fd stays open */
@@ -270,8 +276,8 @@ struct cm_os_crew {
 	unsigned n; /* how many there are */
 	int cancel_state;
 };
-/* fn(arg) in up to n threads: fewer, or none, when the system refuses.  To be joined by the caller, who cannot be
- * cancelled until then. */
+/* fn(arg) in up to n threads: fewer, or none, when the system refuses.  To be joined by the caller,
+ * who cannot be cancelled until then. */
 void cm_os_crew_start(struct cm_os_crew *crew, unsigned n, void *(*fn)(void *arg), void *arg);
 void cm_os_crew_join(struct cm_os_crew *crew);
 

@@ -246,7 +246,8 @@ int cm_run_resize(struct cm_seg *seg, const struct cm_self *self, uint64_t off, 
 	struct cm_tx mend;
 	int err;
 
-	/* who died resizing it, and is not reaped yet, may have a log that makes its size another */
+	/* who died resizing it, and is not reaped yet, may have a log that makes its size
+	 * another */
 	cm_tx_begin(&seg->log, self, CM_LOCK_SPAN, &mend);
 	cm_tx_end(&mend);
 	if (is_unit_run(seg, off)) {

@@ -116,9 +116,9 @@ struct cm_run {
  * its block).  -ENOSPC. */
 int cm_span_store(struct cm_seg *seg, uint64_t unit, uint32_t n, uint64_t bytes);
 
-/* n neighbouring units, the first a multiple of align, into the caller's hold, with
- * storage behind their first `bytes` bytes and their descriptor.  run, or NULL: may be that block at
- * once.  -ENOMEM, -ENOSPC. */
+/* n neighbouring units, the first a multiple of align, into the caller's hold, with storage behind
+ * their first `bytes` bytes and their descriptor.  run, or NULL: may be that block at once.
+ * -ENOMEM, -ENOSPC. */
 int cm_span_take(struct cm_seg *seg, const struct cm_self *self, uint32_t n, uint32_t align,
 		 uint64_t bytes, const struct cm_run *run, struct cm_span *ret_span);
 /* The n units from `unit` on, when they are free: into the hold, with storage behind

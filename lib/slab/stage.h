@@ -7,8 +7,8 @@
 
 #include "slab/slab.h"
 
-/* So many blocks fit one transaction however they are scattered: one word each, five for each slab, and a
- * few; more do, when they lie together. */
+/* So many blocks fit one transaction however they are scattered: one word each, five for each slab,
+ * and a few; more do, when they lie together. */
 #define CM_BATCH_SCATTERED 28u
 #define CM_BATCH_MOST CM_RING
 

@@ -138,8 +138,8 @@ static int write_file(const comap_view *view, uint64_t off, const void *from, si
 	if (cm_os_is_appending(view->memory->fd))
 		return cm_os_copy_to(view->data + off, from, n);
 	err = cm_os_write_at(view->memory->fd, from, n, at);
-	/* a seal against new writers (F_SEAL_FUTURE_WRITE) leaves the mapping writable; and O_DIRECT takes whole
-	 * blocks only */
+	/* a seal against new writers (F_SEAL_FUTURE_WRITE) leaves the mapping writable; and
+	 * O_DIRECT takes whole blocks only */
 	return err == -EPERM || err == -EINVAL ? cm_os_copy_to(view->data + off, from, n) : err;
 }
 

@@ -1,9 +1,10 @@
 /*
- * advise.c - how the kernel is to treat the pages of a view, which are in memory, and having them read.
+ * advise.c - how the kernel is to treat the pages of a view, which are in memory, and having them
+ * read.
  *
  * Advice to a copy is no advice: it is memory already.  Ranges are rounded outwards to pages; where
- * pages are given up (COMAP_ADVISE_UNMAP, COLD, PAGEOUT) that does a neighbour's bytes in them no harm:
- * they come back.
+ * pages are given up (COMAP_ADVISE_UNMAP, COLD, PAGEOUT) that does a neighbour's bytes in them no
+ * harm: they come back.
  */
 #include "view/guard.h"
 
@@ -118,7 +119,8 @@ static int why_not(const struct cm_memory *memory, int err)
 	return -EIO;
 }
 
-/* An older kernel than Linux 5.14 has no call for it: touch each page by reading it from the file. */
+/* An older kernel than Linux 5.14 has no call for it: touch each page by reading it from the
+ * file. */
 static int load_by_reading(const comap_view *view, uint64_t off, size_t n)
 {
 	char byte;

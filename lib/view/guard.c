@@ -1,9 +1,9 @@
 /*
  * guard.c - the scopes in which a thread gets an error instead of SIGBUS.
  *
- * Whose fault is it?  The handler may take no lock and walk no list that another thread
- * changes.  So each thread has its own list of guards, innermost first, in its own TLS (initial-exec:
- * reading it allocates nothing), and a fault of this thread is looked for there only.
+ * Whose fault is it?  The handler may take no lock and walk no list that another thread changes.
+ * So each thread has its own list of guards, innermost first, in its own TLS (initial-exec: reading
+ * it allocates nothing), and a fault of this thread is looked for there only.
  *
  * What is put there?  Where the file was cut short everything behind is gone too, and zeroes
  * cover the rest of the mapping: one fault, not one for each page.  Elsewhere, a disk that
@@ -22,8 +22,8 @@
  * That is what the number is for: without it, zeroes gone and laid again since would look the same.
  * There is no lock that a handler could find held by the thread it interrupted.
  *
- * Mapping anew would drop the stores of a PRIVATE view, and cannot be done without a descriptor: there the
- * zeroes stay, and every later leave says so.
+ * Mapping anew would drop the stores of a PRIVATE view, and cannot be done without a descriptor:
+ * there the zeroes stay, and every later leave says so.
  *
  * comap_guard_leave leaves no comap_view_reason: it may be called in a signal handler, and
  * printing a sentence may not.
@@ -51,7 +51,8 @@ static comap_guard *own(void)
 
 static void set_own(comap_guard *guard)
 {
-	/* a handler that interrupts us finds the guard filled in, and what it guards not yet touched */
+	/* a handler that interrupts us finds the guard filled in, and what it guards not yet
+	 * touched */
 	atomic_signal_fence(memory_order_seq_cst);
 	atomic_store_explicit(&innermost, guard, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
@@ -98,8 +99,9 @@ static void restore(struct cm_memory *memory)
 	if (cm_memory_map(memory, memory->base) < 0)
 		return;
 	cm_memory_relock(memory);
-	/* release pairs with the acquire of enter: who finds no zeroes finds the file.  When it fails, another
-	 * handler came or went, and its thread has yet to leave; or another thread did this. */
+	/* release pairs with the acquire of enter: who finds no zeroes finds the file.  When it
+	 * fails, another handler came or went, and its thread has yet to leave; or another thread
+	 * did this. */
 	atomic_compare_exchange_strong_explicit(&memory->zeroed, &zeroed, (zeroed & ~LIE) + NUMBER,
 						memory_order_release, memory_order_relaxed);
 }
@@ -119,13 +121,15 @@ static comap_guard *find(const char *page, size_t page_size)
 static bool lay_zeroes(struct cm_memory *memory, char *page, size_t page_size, bool is_cut)
 {
 	bool is_writable = memory->mode != COMAP_VIEW_READ;
-	/* without a descriptor nobody knows whether it was cut; a PRIVATE view has stores to lose */
+	/* without a descriptor nobody knows whether it was cut; a PRIVATE view has stores to
+	 * lose */
 	bool is_rest = is_cut && (memory->fd >= 0 || !is_writable);
 	size_t rest = (size_t)(memory->base + memory->span - page);
 	uint64_t zeroed, done;
 	int err = -ENOMEM;
 
-	/* release, both: restore sees that we began before it can cover our zeroes, or map after them */
+	/* release, both: restore sees that we began before it can cover our zeroes, or map after
+	 * them */
 	atomic_fetch_add_explicit(&memory->zeroed, BUSY, memory_order_acq_rel);
 	if (!is_rest)
 		err = cm_os_map_zeroes(page, page_size, is_writable);
@@ -159,11 +163,13 @@ bool cm_guard_absorb(const void *at, void *context)
 		return false;
 	memory = guard->view->memory;
 	is_cut = is_cut_at(memory, page);
-	/* release pairs with the acquires of enter and leave: it is counted before a zero can be read */
+	/* release pairs with the acquires of enter and leave: it is counted before a zero can be
+	 * read */
 	atomic_fetch_add_explicit(&memory->faults, is_cut ? CUT : FAULT, memory_order_acq_rel);
 	if (guard->jump) {
 		end_inner(guard);
-		/* ours blocks nothing, but a handler that passed it on to us may; it will not return */
+		/* ours blocks nothing, but a handler that passed it on to us may; it will not
+		 * return */
 		pthread_sigmask(SIG_SETMASK, &((ucontext_t *)context)->uc_sigmask, NULL);
 		siglongjmp(*(sigjmp_buf *)guard->jump, 1);
 	}
@@ -184,8 +190,8 @@ static void enter(comap_guard *guard, comap_view *view, sigjmp_buf *jump)
 		.end = is_mapped ? view->data + view->size : NULL,
 		.jump = jump,
 	};
-	/* acquire, in this order: zeroes that came after we counted change the count; those before are
-	 * either gone or show in zeroed, and then the count is made to differ */
+	/* acquire, in this order: zeroes that came after we counted change the count; those before
+	 * are either gone or show in zeroed, and then the count is made to differ */
 	guard->faults = atomic_load_explicit(&memory->faults, memory_order_acquire);
 	if (CM_RARELY(may_lie(atomic_load_explicit(&memory->zeroed, memory_order_acquire))))
 		guard->faults -= guard->faults >= FAULTS_CUT ? CUT : FAULT;
@@ -238,13 +244,14 @@ bool cm_guard_copy(const struct cm_memory *memory, void *to, const char *from, s
 	if (!guard || !cm_guard_is_installed())
 		return false;
 	memcpy(to, from, n);
-	/* relaxed: the zeroes that we may have copied were laid by this thread's handler, or by another's
-	 * that counted before */
+	/* relaxed: the zeroes that we may have copied were laid by this thread's handler, or by
+	 * another's that counted before */
 	atomic_thread_fence(memory_order_acquire);
 	return atomic_load_explicit(&memory->faults, memory_order_relaxed) == guard->faults;
 }
 
-/* Nothing here is a local of the function that calls sigsetjmp: those would be anything after the jump. */
+/* Nothing here is a local of the function that calls sigsetjmp: those would be anything after the
+ * jump. */
 struct call {
 	comap_guard guard;
 	sigjmp_buf jump;

@@ -29,7 +29,8 @@ static bool is_plain(const struct sigaction *action)
 	return action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN;
 }
 
-/* Was it an instruction of this thread?  Not kill(2), nor news of bad memory that nobody touched. */
+/* Was it an instruction of this thread?  Not kill(2), nor news of bad memory that nobody
+ * touched. */
 static bool is_fault(const siginfo_t *info)
 {
 	return info->si_code > 0 && info->si_code != BUS_MCEERR_AO;

@@ -117,14 +117,15 @@ int cm_lz4_walk(comap_lz4 *lz4);
 /* ---- lz4_table.c ------------------------------------------------------------------------ */
 
 int cm_lz4_add_block(comap_lz4 *lz4, uint64_t at, uint32_t word);
-/* The frame of the blocks from frame->first on: nblocks, content and size are filled in here.  is_full: all but the
- * last are known to be. */
+/* The frame of the blocks from frame->first on: nblocks, content and size are filled in here.
+ * is_full: all but the last are known to be. */
 int cm_lz4_add_frame(comap_lz4 *lz4, struct cm_lz4_frame *frame, bool is_full);
 /* There are no more frames. */
 int cm_lz4_finish(comap_lz4 *lz4);
 void cm_lz4_clear(comap_lz4 *lz4);
 
-/* How many bytes a compressed block becomes; -EUCLEAN: it is no block, or becomes more than `most`. */
+/* How many bytes a compressed block becomes; -EUCLEAN: it is no block, or becomes more than
+ * `most`. */
 int64_t cm_lz4_measure(const void *block, size_t n, uint64_t most);
 
 /* ---- lz4_index.c ---------------------------------------------------------------------------- */
@@ -144,25 +145,27 @@ void cm_lz4_index_set(struct cm_lz4_index *index, uint64_t block, uint32_t word)
 void cm_lz4_index_seal(struct cm_lz4_index *index, uint64_t frame_size, uint64_t content_size,
 		       uint32_t block_most);
 
-/* ---- lz4_decode.c ----------------------------------------------------------------------------- */
+/* ---- lz4_decode.c -------------------------------------------------------------------- */
 
-/* Look at the view's bytes up to `end`.  -ENODATA: the file ends before by now.  What goes meanwhile, leave
- * tells, without a signal where the program installed the guards. */
+/* Look at the view's bytes up to `end`.  -ENODATA: the file ends before by now.  What goes
+ * meanwhile, leave tells, without a signal where the program installed the guards. */
 int cm_lz4_enter(const comap_lz4 *lz4, comap_guard *guard, uint64_t end);
 int cm_lz4_leave(comap_guard *guard, int err); /* err; or, when what was seen means nothing, why */
 
 uint64_t cm_lz4_end(const comap_lz4 *lz4, uint64_t block); /* behind it and its checksum */
 
-/* Between enter and leave.  The block as stored has the checksum that stands behind it, or none does. */
+/* Between enter and leave.  The block as stored has the checksum that stands behind it, or none
+ * does. */
 int cm_lz4_check(const comap_lz4 *lz4, uint64_t block);
-/* Decode it to `to`, where there is room for block_most bytes of its frame.  How many it has, or -EUCLEAN. */
+/* Decode it to `to`, where there is room for block_most bytes of its frame.  How many it has, or
+ * -EUCLEAN. */
 int64_t cm_lz4_decode_any(const comap_lz4 *lz4, uint64_t block, void *to);
 /* Decode it to `to`, where there are just as many bytes as it has. */
 int cm_lz4_decode_exact(const comap_lz4 *lz4, uint64_t block, void *to);
 /* Its first n bytes, or all, to `to`, where there are its frame's block_most. */
 int cm_lz4_decode_first(const comap_lz4 *lz4, uint64_t block, void *to, size_t n);
 
-/* ---- lz4_ring.c ------------------------------------------------------------------------------- */
+/* ---- lz4_ring.c ---------------------------------------------------------------------- */
 
 /* A piece of work on its way from who made it to who takes it. */
 struct cm_lz4_piece {
@@ -177,13 +180,14 @@ struct cm_lz4_work {
 	uint64_t npieces;
 	size_t piece_size, state_size;
 	void *arg;
-	/* Called by several threads at once, for each piece once; state: state_size bytes, the thread's own, and
-	 * whatever it left there.  An error ends the work. */
+	/* Called by several threads at once, for each piece once; state: state_size bytes, the
+	 * thread's own, and whatever it left there.  An error ends the work. */
 	int (*make)(const void *arg, void *state, uint64_t i, struct cm_lz4_piece *piece);
 	/* Called by the calling thread, for one piece after the other; or NULL. */
 	int (*take)(void *arg, uint64_t i, const struct cm_lz4_piece *piece);
 };
-/* All of it, by so many threads; 0: one for each processor.  The error of the first piece that had one; -ENOMEM. */
+/* All of it, by so many threads; 0: one for each processor.  The error of the first piece that had
+ * one; -ENOMEM. */
 int cm_lz4_run(const struct cm_lz4_work *work, unsigned threads);
 
 #endif

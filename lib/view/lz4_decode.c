@@ -1,22 +1,22 @@
 /*
  * lz4_decode.c - one block, decoded from where it lies in the file.
  *
- * The decoder reads the mapping itself: a copy first would cost a third of the time, and keep it no safer
- * from others who write to the file.  LZ4_decompress_safe stays inside what it was given, whatever the
- * bytes say, also when they change while it looks.
+ * The decoder reads the mapping itself: a copy first would cost a third of the time, and keep it no
+ * safer from others who write to the file.  LZ4_decompress_safe stays inside what it was given,
+ * whatever the bytes say, also when they change while it looks.
  *
- * A file that was cut short is another matter.  Before we look, the file is asked for its length, so what
- * was gone already is an error.  What goes while we look is a guard's business (guard.h):
- * in a program that installed it no signal comes, and in any program leave asks for the length again, for
- * the zeroes of the last page come without one.  It is entered here and not by the caller, because guards
- * are a thread's own and some threads are ours.
+ * A file that was cut short is another matter.  Before we look, the file is asked for its length,
+ * so what was gone already is an error.  What goes while we look is a guard's business (guard.h):
+ * in a program that installed it no signal comes, and in any program leave asks for the length
+ * again, for the zeroes of the last page come without one.  It is entered here and not by the
+ * caller, because guards are a thread's own and some threads are ours.
  *
  * How a block may end depends on how much room the decoder has: with all that a block of the
  * frame can have, it is less strict.  liblz4's own reader gives it that much, so what fails in
  * its exact place is tried there again before it is called damaged.
  *
- * For a few bytes a block is decoded as far as they need it, which is half of it on the average.  What
- * follows is not looked at then, and damage there shows to those who read it.
+ * For a few bytes a block is decoded as far as they need it, which is half of it on the average.
+ * What follows is not looked at then, and damage there shows to those who read it.
  */
 #include <lz4.h>
 #include <stdlib.h>

@@ -1,14 +1,16 @@
 /*
  * lz4_inflate.c - all of the content at once, by several threads: to memory, or into a writer.
  *
- * A piece is a run of blocks, about a mebibyte.  Each thread decodes the next one from the mapping straight to
- * where it belongs; for a writer, into a piece's own bytes, still in a cache when they are written.
+ * A piece is a run of blocks, about a mebibyte.  Each thread decodes the next one from the mapping
+ * straight to where it belongs; for a writer, into a piece's own bytes, still in a cache when they
+ * are written.
  *
- * A content checksum is XXH32 of a frame's whole content, in order, and costs a third of decoding.  So the
- * calling thread, which gets the pieces in order, hashes, and the others decode meanwhile (lz4_ring.c).
+ * A content checksum is XXH32 of a frame's whole content, in order, and costs a third of decoding.
+ * So the calling thread, which gets the pieces in order, hashes, and the others decode meanwhile
+ * (lz4_ring.c).
  *
- * What goes into a writer needs no place beforehand, so there how long each block is inflated is found
- * by decoding it, and nothing is measured before.
+ * What goes into a writer needs no place beforehand, so there how long each block is inflated is
+ * found by decoding it, and nothing is measured before.
  */
 #include <stdlib.h>
 #include <xxhash.h>
@@ -27,7 +29,7 @@ struct job {
 	bool is_writers;     /* the writer failed, and said why */
 };
 
-/* ---- decoding ---------------------------------------------------------------------------------- */
+/* ---- decoding ------------------------------------------------------------------------ */
 
 static uint64_t run_end(const struct job *job, uint64_t run)
 {
@@ -57,8 +59,8 @@ static int decode(const struct job *job, uint64_t i, char **to)
 	return 0;
 }
 
-/* New memory comes by a fault for each page, which costs as much as decoding; at once it is half of that.  And a
- * hole of a full disk is an error here, not a signal later. */
+/* New memory comes by a fault for each page, which costs as much as decoding; at once it is half of
+ * that.  And a hole of a full disk is an error here, not a signal later. */
 static int populate(char *at, size_t n)
 {
 	size_t page = cm_os_page_size(), before = (uintptr_t)at % page;
@@ -90,7 +92,7 @@ static int make(const void *arg, void *state, uint64_t run, struct cm_lz4_piece 
 	return cm_lz4_leave(&guard, err);
 }
 
-/* ---- frames ------------------------------------------------------------------------------------ */
+/* ---- frames -------------------------------------------------------------------------- */
 
 static int compare(const struct job *job, const struct cm_lz4_frame *frame)
 {
@@ -171,7 +173,7 @@ static int run_job(struct job *job, unsigned threads)
 	return err;
 }
 
-/* ---- calls ------------------------------------------------------------------------------------- */
+/* ---- calls --------------------------------------------------------------------------- */
 
 #define CHECKS (COMAP_LZ4_CHECK_BLOCKS | COMAP_LZ4_CHECK_CONTENT)
 

@@ -1,16 +1,17 @@
 /*
  * lz4_read.c - open a .lz4 file, and read it at any place.
  *
- * To read one byte its block must be decoded up to there, 20 us for all of 64 KiB.  So decoded blocks are
- * kept, up to 16 of them and 16 MiB (four, when they have 4 MiB), the one least recently used goes first.
- * Who asks for a block the first time gets it decoded as far as asked, and who asks for more of it, in whole: reading here
- * and there costs half, and reading on is not decoded again and again.  A block that is wanted whole
- * is decoded where it is wanted.
+ * To read one byte its block must be decoded up to there, 20 us for all of 64 KiB.  So decoded
+ * blocks are kept, up to 16 of them and 16 MiB (four, when they have 4 MiB), the one least recently
+ * used goes first.  Who asks for a block the first time gets it decoded as far as asked, and who
+ * asks for more of it, in whole: reading here and there costs half, and reading on is not decoded
+ * again and again.  A block that is wanted whole is decoded where it is wanted.
  *
- * No thread ever waits for another: a slot is taken by one compare-and-swap, and whoever finds it taken
- * looks for another that has the same block, or decodes it anew into the next best slot, or, when all are
- * taken, into memory of its own.  So a block that many threads want comes to be kept many times over,
- * which is as it should be; and a thread that is stopped, or was lost by fork(2), holds nobody up.
+ * No thread ever waits for another: a slot is taken by one compare-and-swap, and whoever finds it
+ * taken looks for another that has the same block, or decodes it anew into the next best slot, or,
+ * when all are taken, into memory of its own.  So a block that many threads want comes to be kept
+ * many times over, which is as it should be; and a thread that is stopped, or was lost by fork(2),
+ * holds nobody up.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -95,13 +96,14 @@ int comap_lz4_get_info(const comap_lz4 *lz4, struct comap_lz4_info *info)
 	return cm_info_copy(info, info->size, &full, sizeof full);
 }
 
-/* ---- blocks that are kept --------------------------------------------------------------------- */
+/* ---- blocks that are kept ------------------------------------------------------------ */
 
 static bool take(struct cm_lz4_slot *slot)
 {
 	uint32_t free_slot = 0;
 
-	/* acquire pairs with the release of give(): the bytes are those of the block that it names */
+	/* acquire pairs with the release of give(): the bytes are those of the block that it
+	 * names */
 	return atomic_compare_exchange_strong_explicit(&slot->is_taken, &free_slot, 1, memory_order_acquire,
 						       memory_order_relaxed);
 }
@@ -183,7 +185,7 @@ static int load(const comap_lz4 *lz4, struct cm_lz4_slot *slot, const struct par
 	return 0;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------- */
 
 static int read_slot(comap_lz4 *lz4, struct cm_lz4_slot *slot, const struct part *part)
 {

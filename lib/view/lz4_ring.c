@@ -1,13 +1,14 @@
 /*
- * lz4_ring.c - pieces made by several threads, in any order, and taken in theirs by the calling one.
+ * lz4_ring.c - pieces made by several threads, in any order, and taken in theirs by the calling
+ * one.
  *
  * A ring of slots, two more than there are threads, holds what was made and not yet taken; who
- * finds no slot free waits for the taking, so memory stays at that, however much there is, and
- * what is taken is still in a cache.  The calling thread takes, and makes whenever the piece it should take
- * next is not there.
+ * finds no slot free waits for the taking, so memory stays at that, however much there is, and what
+ * is taken is still in a cache.  The calling thread takes, and makes whenever the piece it should
+ * take next is not there.
  *
- * The slots' bytes begin as zeroes, and later hold other pieces: nothing of what else the process has in
- * its memory.
+ * The slots' bytes begin as zeroes, and later hold other pieces: nothing of what else the process
+ * has in its memory.
  */
 #include <pthread.h>
 #include <stdlib.h>

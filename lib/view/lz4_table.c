@@ -5,16 +5,16 @@
  * writers fill all blocks of a frame but the last, but whoever flushes a stream leaves a
  * short one in its midst, and from there on each offset would be wrong, silently.
  *
- * So it is measured: the lengths of a block's sequences are added up, nothing is copied.  That
- * is one and a half times as fast as decoding, done by several threads, and it touches all of the file.  Where a frame says
- * how long its content is, its last block is enough: when that and all the others at
- * their fullest make up the content, each of the others must be full.
+ * So it is measured: the lengths of a block's sequences are added up, nothing is copied.  That is
+ * one and a half times as fast as decoding, done by several threads, and it touches all of the
+ * file.  Where a frame says how long its content is, its last block is enough: when that and all
+ * the others at their fullest make up the content, each of the others must be full.
  *
  * A decoder asks for more: offsets that lead into the block, and how its last sequence looks.  What
- * passes here may yet be damaged; what does not, no decoder takes, but for one thing: a match at offset 0, which the
- * format forbids, liblz4 copies from where it writes to, and so whatever was there before
- * comes out.  Who wants to be sure of files of strangers has all blocks measured; for the others
- * it is memory of zeroes, or of this same content, wherever it is not the caller's.
+ * passes here may yet be damaged; what does not, no decoder takes, but for one thing: a match at
+ * offset 0, which the format forbids, liblz4 copies from where it writes to, and so whatever was
+ * there before comes out.  Who wants to be sure of files of strangers has all blocks measured; for
+ * the others it is memory of zeroes, or of this same content, wherever it is not the caller's.
  *
  * The tables grow by doubling, as blocks are found: no number in a file makes them large, only its
  * length does, 24 bytes for each block of at least 4.
@@ -55,7 +55,8 @@ int cm_lz4_add_block(comap_lz4 *lz4, uint64_t at, uint32_t word)
 	return 0;
 }
 
-/* What follows a length of 15: bytes to add, the last of which is not 255.  false: the block ends before. */
+/* What follows a length of 15: bytes to add, the last of which is not 255.  false: the block ends
+ * before. */
 static bool read_more(const uint8_t **p, const uint8_t *end, uint64_t *length)
 {
 	uint8_t byte;
@@ -126,7 +127,7 @@ static bool is_known_full(const comap_lz4 *lz4, const struct cm_lz4_frame *frame
 	return last >= 0 && (uint64_t)last == *ret_last;
 }
 
-/* ---- sizes, by several threads ---------------------------------------------------------------- */
+/* ---- sizes, by several threads ------------------------------------------------------- */
 
 struct sizing {
 	comap_lz4 *lz4;

@@ -73,7 +73,7 @@ static size_t state_size(const struct pack *pack)
 	return (size_t)(pack->opts.level >= LEVEL_HIGH ? LZ4_sizeofStateHC() : LZ4_sizeofState());
 }
 
-/* ---- the frame ---------------------------------------------------------------------------------- */
+/* ---- the frame ----------------------------------------------------------------------- */
 
 static int put(struct pack *pack, const void *from, size_t n)
 {
@@ -137,7 +137,7 @@ static int write_frame(struct pack *pack)
 	return err < 0 ? err : write_end(pack);
 }
 
-/* ---- what is asked for ---------------------------------------------------------------------------- */
+/* ---- what is asked for --------------------------------------------------------------- */
 
 static int read_opts(struct comap_lz4_write_opts *opts, const struct comap_lz4_write_opts *asked)
 {

@@ -69,8 +69,8 @@ void cm_memory_drop(struct cm_memory *memory)
 {
 	int saved = errno;
 
-	/* Whoever has these pages next did not ask for that.  Memory of the caller's, and a small copy amid
-	 * malloc's, share pages with others, who may have: they stay as they are. */
+	/* Whoever has these pages next did not ask for that.  Memory of the caller's, and a small
+	 * copy amid malloc's, share pages with others, who may have: they stay as they are. */
 	if (memory->is_locked && memory->kind == CM_MEMORY_COPIED && memory->base)
 		(void)cm_os_lock_pages(memory->base, memory->span, false);
 	if (memory->kind == CM_MEMORY_GIVEN && memory->release)

@@ -61,11 +61,11 @@ struct cm_choice cm_view_choose(const struct comap_view_opts *opts, uint64_t siz
 
 /*
  * A first look at 64 KiB of a mapping costs a page fault, of 1.5 us in large folios to 6 us in
- * small ones; a pread 0.6 us wherever it looks.  Who will look how often?  Nobody knows, so this is ski
- * rental: after one pread for each 32 KiB of the view as much was paid as mapping all of it would have
- * cost, and from then on it is mapped.  So it costs about twice the cheaper way at most (Karlin,
- * Manasse, Rudolph, Sleator, "Competitive Snoopy Caching", 1988).  Who says what to expect starts with
- * the right one.
+ * small ones; a pread 0.6 us wherever it looks.  Who will look how often?  Nobody knows, so this is
+ * ski rental: after one pread for each 32 KiB of the view as much was paid as mapping all of it
+ * would have cost, and from then on it is mapped.  So it costs about twice the cheaper way at most
+ * (Karlin, Manasse, Rudolph, Sleator, "Competitive Snoopy Caching", 1988).  Who says what to expect
+ * starts with the right one.
  */
 #define LOOK_SPAN (32 * CM_KIB)
 

@@ -60,8 +60,8 @@ static bool is_alone(comap_view *view)
 	       atomic_load_explicit(&view->memory->handles, memory_order_acquire) == 1;
 }
 
-/* Its mapping, longer and at another place.  mremap(2) takes one mapping only, and advice to a part or
- * a lock of it makes two; then it is made anew. */
+/* Its mapping, longer and at another place.  mremap(2) takes one mapping only, and advice to a part
+ * or a lock of it makes two; then it is made anew. */
 static int move(struct cm_memory *memory, size_t span)
 {
 	char *old = memory->base;

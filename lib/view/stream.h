@@ -20,7 +20,8 @@
 enum cm_arm { CM_ARM_READ, CM_ARM_MAP };
 
 #define CM_ARMS_TRIAL 6u  /* windows of a trial, three of each arm */
-/* In steady state the last window of a period is a probe, and the period doubles when the probe changes nothing. */
+/* In steady state the last window of a period is a probe, and the period doubles when the probe
+ * changes nothing. */
 #define CM_ARMS_PERIOD_LEAST 8u
 #define CM_ARMS_PERIOD_MOST 64u
 
@@ -95,17 +96,18 @@ int cm_stream_fill(struct comap_stream *s);
 void cm_stream_consume(struct comap_stream *s, size_t n);
 int cm_stream_need_buffer(struct comap_stream *s);
 
-/* ---- stream_arms.c, stream_input.c: fill, of what has a size and of what has none ------------- */
+/* ---- stream_arms.c, stream_input.c: fill, of what has a size and of what has none ---- */
 
 int cm_stream_fill_file(struct comap_stream *s);
-/* From here on no window is mapped, unless that was asked for: we are going to look at the bytes ourselves. */
+/* From here on no window is mapped, unless that was asked for: we are going to look at the bytes
+ * ourselves. */
 void cm_stream_read_on(struct comap_stream *s);
 void cm_stream_drop_window(struct comap_stream *s);
 int cm_stream_fill_input(struct comap_stream *s);
 /* -ENXIO: nobody writes to it. */
 int cm_stream_find_writer(struct comap_stream *s);
 
-/* ---- stream_record.c ----------------------------------------------------------------------------- */
+/* ---- stream_record.c ----------------------------------------------------------------- */
 
 /* Go behind a record that was too long.  1; 0: the input ended with it; or -errno. */
 int cm_stream_skip(struct comap_stream *s);

@@ -21,10 +21,10 @@
  * trial that noise decided costs 7 windows in the wrong arm: the first probe mends it.
  * A file under 8 MiB is too short for that, and is read.
  *
- * The library touches no mapped byte itself: a file that was cut short would be a signal, in a place
- * where no guard of the program's could be.  So who takes records, whose ends we look for, gets what
- * was read.  It asks for the file's size before each window and at the end, and maps nothing of a file
- * that was cut short.
+ * The library touches no mapped byte itself: a file that was cut short would be a signal, in a
+ * place where no guard of the program's could be.  So who takes records, whose ends we look for,
+ * gets what was read.  It asks for the file's size before each window and at the end, and maps
+ * nothing of a file that was cut short.
  */
 #include "view/stream.h"
 

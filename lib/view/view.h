@@ -16,8 +16,8 @@
 
 /* ---- reason.c: why a call failed ------------------------------------------------- */
 
-/* Note a sentence for comap_view_reason(), and return err: "cannot <what> <file>: <strerror>".  file may be
- * NULL. */
+/* Note a sentence for comap_view_reason(), and return err: "cannot <what> <file>: <strerror>".
+ * file may be NULL. */
 int cm_view_fail(int err, const char *what, const char *file);
 
 /* ---- memory.c: what handles share -------------------------------------------------- */
@@ -104,7 +104,7 @@ struct cm_input {
 int cm_copy_regular(int fd, uint64_t off, uint64_t size, bool is_locked, struct cm_memory **ret_memory);
 int cm_copy_to_end(const struct cm_input *in, struct cm_memory **ret_memory);
 
-/* ---- map.c ------------------------------------------------------------------------------------ */
+/* ---- map.c --------------------------------------------------------------------------- */
 
 /* Map what memory's fd, offset, size and mode say. */
 int cm_map(struct cm_memory *memory, const struct comap_view_opts *o);
@@ -114,10 +114,11 @@ enum cm_os_access cm_memory_access(const struct cm_memory *memory);
 
 /* ---- opts.c -------------------------------------------------------------------------------- */
 
-/* Copy an option struct of `have` bytes, of an older or newer caller, into one of `want`.  -EINVAL: have is
- * nonsense; -E2BIG: what is not known here is not zero. */
+/* Copy an option struct of `have` bytes, of an older or newer caller, into one of `want`.  -EINVAL:
+ * have is nonsense; -E2BIG: what is not known here is not zero. */
 int cm_opts_copy(void *to, size_t want, const void *from, size_t have);
-/* And one of figures back to the caller: what it does not know is left out, what we do not know is zero.  0. */
+/* And one of figures back to the caller: what it does not know is left out, what we do not know is
+ * zero.  0. */
 int cm_info_copy(void *to, size_t want, const void *from, size_t have);
 
 /* ---- advise.c ------------------------------------------------------------------------------ */

@@ -1,9 +1,9 @@
 /*
  * window.c - sliding windows over a file, as git's packfile.c looks at its packs.
  *
- * A window begins at a multiple of half its size, so whatever is no longer than half a window lies in one,
- * wherever it begins, and neighbours share it.  What is longer and does not fit gets a window
- * that begins at its own page, and is as long as it must be.
+ * A window begins at a multiple of half its size, so whatever is no longer than half a window lies
+ * in one, wherever it begins, and neighbours share it.  What is longer and does not fit gets a
+ * window that begins at its own page, and is as long as it must be.
  *
  * Windows stay mapped when nobody pins them, for they are likely to be wanted again, until the
  * budget wants their place: the one that was used longest ago goes first.  They are a list,

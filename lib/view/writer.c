@@ -84,6 +84,12 @@ static void drop(struct comap_writer *writer)
 	free(writer);
 }
 
+/* Is our last byte the file's?  A log that was emptied meanwhile may be as long by chance. */
+static bool is_last(const struct comap_writer *writer, uint64_t size)
+{
+	return !writer->put || cm_os_position(writer->fd) == (int64_t)size;
+}
+
 /* The file is as it was before us, where all that was added is ours. */
 static void take_back(struct comap_writer *writer)
 {
@@ -93,8 +99,7 @@ static void take_back(struct comap_writer *writer)
 		cm_os_replace_abandon(&writer->spot, writer->fd);
 		writer->fd = -1;
 	} else if ((writer->put || writer->has_spare) && cm_os_file_size(writer->fd, &size) == 0 &&
-		   size == writer->start + writer->put &&
-		   (!writer->put || cm_os_position(writer->fd) == (int64_t)size)) /* our last byte is the last */
+		   size == writer->start + writer->put && is_last(writer, size))
 		(void)cm_os_cut(writer->fd, writer->start);
 }
 

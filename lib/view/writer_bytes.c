@@ -1,11 +1,11 @@
 /*
  * writer_bytes.c - bytes on their way to the file.
  *
- * They are collected in a buffer of 256 KiB and go out by one pwrite each, at offsets that
- * are multiples of the page; what is larger goes out from where it lies, without a copy.
- * Storage is allocated ahead of them, in steps that grow with the file: the kernel
- * then places one long extent and has no length to update for each write, and a full disk is
- * found out early.  A file that fits into the buffer is one pwrite, and nothing is allocated for it.
+ * They are collected in a buffer of 256 KiB and go out by one pwrite each, at offsets that are
+ * multiples of the page; what is larger goes out from where it lies, without a copy.  Storage is
+ * allocated ahead of them, in steps that grow with the file: the kernel then places one long extent
+ * and has no length to update for each write, and a full disk is found out early.  A file that fits
+ * into the buffer is one pwrite, and nothing is allocated for it.
  *
  * A mapped view's file is copied by the kernel, which reads nothing into our memory, and shares
  * storage where it can.

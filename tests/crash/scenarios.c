@@ -300,8 +300,8 @@ static void step_free_from(struct world *w)
 		comap_heap_free_from(w->heap, cell(w, i));
 }
 
-/* Runs of two units each that are freed: units with all their storage, and marks.  Below dirty_max, or
- * they would be punched. */
+/* Runs of two units each that are freed: units with all their storage, and marks.  Below dirty_max,
+ * or they would be punched. */
 static void free_runs(struct world *w, unsigned n)
 {
 	void *p[7];
@@ -744,7 +744,7 @@ static void step_common(struct world *w)
 	get(w, 100000);
 }
 
-/* ---- with others ------------------------------------------------------------------------------ */
+/* ---- with others --------------------------------------------------------------------- */
 
 static void step_beside_others(struct world *w)
 {

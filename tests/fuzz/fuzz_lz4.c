@@ -3,16 +3,16 @@
  *
  * The bytes of an input are the file.  True must be, whatever they are:
  *
- *   - what liblz4's own reader (LZ4F) takes from its beginning to its end, we take, and the same comes out; but
- *     for linked blocks and dictionaries, which are -EOPNOTSUPP;
+ *   - what liblz4's own reader (LZ4F) takes from its beginning to its end, we take, and the same
+ *     comes out; but for linked blocks and dictionaries, which are -EOPNOTSUPP;
  *   - what we inflate with all checksums, it takes;
- *   - when all of it could be inflated, each read gives the same bytes, with or without checksums, twice, and
- *     whether an index was used or not;
+ *   - when all of it could be inflated, each read gives the same bytes, with or without checksums,
+ *     twice, and whether an index was used or not;
  *   - comap_lz4_unpack makes a file of the same bytes, or fails where inflating does;
  *   - an error is one of those that lz4view.h names.
  *
- * A match at offset 0 is the exception: what it becomes depends on what was in memory, so we refuse it where we see it
- * and liblz4 does not, and nothing is compared then.
+ * A match at offset 0 is the exception: what it becomes depends on what was in memory, so we refuse
+ * it where we see it and liblz4 does not, and nothing is compared then.
  *
  * When inflating failed, a read gives bytes or an error: some blocks may be sound.
  */
@@ -54,7 +54,7 @@ struct found {
 	uint64_t size;
 };
 
-/* ---- the exception ------------------------------------------------------------------------------------ */
+/* ---- the exception ------------------------------------------------------------------- */
 
 static uint64_t add_length(const uint8_t *block, size_t n, size_t *at, uint64_t length, uint64_t most)
 {
@@ -129,7 +129,7 @@ static bool is_odd(const uint8_t *bytes, size_t size)
 	return false;
 }
 
-/* ---- ours ---------------------------------------------------------------------------------------- */
+/* ---- ours ---------------------------------------------------------------------------- */
 
 static void read_somewhere(comap_lz4 *lz4, const struct found *found, uint64_t *random)
 {
@@ -197,7 +197,7 @@ static struct found find(const uint8_t *bytes, size_t size, uint32_t flags, uint
 	return found;
 }
 
-/* ---- into a file ------------------------------------------------------------------------------------ */
+/* ---- into a file --------------------------------------------------------------------- */
 
 static void unpack(const uint8_t *bytes, size_t size, const struct found *walked)
 {
@@ -225,9 +225,10 @@ static void unpack(const uint8_t *bytes, size_t size, const struct found *walked
 	unlink(path);
 }
 
-/* ---- liblz4's --------------------------------------------------------------------------------------- */
+/* ---- liblz4's ------------------------------------------------------------------------ */
 
-/* Does it take all of the file?  Then what comes out is compared with content, unless that is NULL. */
+/* Does it take all of the file?  Then what comes out is compared with content, unless that is
+ * NULL. */
 static bool lz4_takes(const uint8_t *bytes, size_t size, const struct found *found, uint64_t *ret_size)
 {
 	static char piece[65536];
@@ -257,7 +258,7 @@ static bool lz4_takes(const uint8_t *bytes, size_t size, const struct found *fou
 	return true;
 }
 
-/* ---- all of it ------------------------------------------------------------------------------------------ */
+/* ---- all of it ----------------------------------------------------------------------- */
 
 static void compare(const uint8_t *bytes, size_t size, const struct found *walked)
 {

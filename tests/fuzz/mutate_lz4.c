@@ -1,9 +1,10 @@
 /*
  * mutate_lz4.c - libFuzzer's mutations, and then, mostly, checksums that are right again.
  *
- * A random change hardly ever gets past the byte that sums up a frame's header, or the checksum of an index.  So after
- * a change the headers are walked as far as they go and their sums are set, those of blocks and of the index,
- * too; now and then they are left wrong.  (The content's would need its bytes: the seeds have some that are right.)
+ * A random change hardly ever gets past the byte that sums up a frame's header, or the checksum of
+ * an index.  So after a change the headers are walked as far as they go and their sums are set,
+ * those of blocks and of the index, too; now and then they are left wrong.  (The content's would
+ * need its bytes: the seeds have some that are right.)
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,6 @@
 /*
- * guard_fixture.h - what the tests of guards share: files of sevens, and another process that cuts them.
+ * guard_fixture.h - what the tests of guards share: files of sevens, and another process that cuts
+ * them.
  */
 #ifndef UNIT_GUARD_FIXTURE_H
 #define UNIT_GUARD_FIXTURE_H

@@ -1,5 +1,6 @@
 /*
- * lz4_fixture.h - what the tests of LZ4 views share: frames in memory, and what must come out of them.
+ * lz4_fixture.h - what the tests of LZ4 views share: frames in memory, and what must come out of
+ * them.
  *
  * What others write is made by liblz4's own frames (LZ4F).
  */
@@ -166,7 +167,7 @@ static inline void add_skippable(struct file *file, uint32_t kind, const void *b
 	add(file, bytes, n);
 }
 
-/* ---- looking at them ---------------------------------------------------------------------------- */
+/* ---- looking at them ----------------------------------------------------------------- */
 
 static inline int try_open(const struct file *file, uint32_t flags, comap_lz4 **ret)
 {

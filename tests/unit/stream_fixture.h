@@ -1,5 +1,6 @@
 /*
- * stream_fixture.h - what the tests of streams share: files, packets, and what comes out of a stream.
+ * stream_fixture.h - what the tests of streams share: files, packets, and what comes out of a
+ * stream.
  *
  * Chunks of a known size come from a socketpair of SOCK_SEQPACKET: each packet is one read.
  */

@@ -302,7 +302,7 @@ static void populate_maps_what_has_data_and_stores_nothing(void **state)
 	fx_rmdir(dir);
 }
 
-/* ---- numa -------------------------------------------------------------------------------------- */
+/* ---- numa ---------------------------------------------------------------------------- */
 
 static void numa_that_makes_no_sense_is_refused(void **state)
 {
@@ -416,7 +416,7 @@ static void nodes_that_are_not_there_are_einval(void **state)
 	}
 }
 
-/* ---- comap_heap_advise --------------------------------------------------------------------------- */
+/* ---- comap_heap_advise --------------------------------------------------------------- */
 
 static void advice_on_what_is_no_block_of_the_heap_is_einval(void **state)
 {
@@ -530,7 +530,7 @@ static void no_advice_loses_a_byte_or_stores_one(void **state)
 	fx_rmdir(dir);
 }
 
-/* ---- fork ------------------------------------------------------------------------------------------ */
+/* ---- fork ---------------------------------------------------------------------------- */
 
 static int has_the_advice_and_not_the_lock(void *arg)
 {

@@ -248,7 +248,7 @@ static void quota_and_ceiling_stop_malloc_to_and_roots_as_well(void **state)
 	fx_close(heap);
 }
 
-/* ---- resource limits ---------------------------------------------------------------------------- */
+/* ---- resource limits ----------------------------------------------------------------- */
 
 static int runs_into_rlimit_fsize(void *arg)
 {
@@ -406,7 +406,7 @@ static void free_works_in_a_process_without_address_space(void **state)
 		comap_heap_close(others[i]);
 }
 
-/* ---- memory comes back ------------------------------------------------------------------------------ */
+/* ---- memory comes back --------------------------------------------------------------- */
 
 /* What a heap with nothing live must still store, page by page. */
 static uint64_t tables_of(comap_heap *heap)

@@ -374,7 +374,7 @@ static void no_permission_is_eacces(void **state)
 	fx_rmdir(dir);
 }
 
-/* ---- file descriptors -------------------------------------------------------------------------- */
+/* ---- file descriptors ---------------------------------------------------------------- */
 
 static void a_heap_is_opened_by_its_fd(void **state)
 {
@@ -499,7 +499,7 @@ static void the_65th_handle_is_emfile(void **state)
 		fx_close(heap[i]);
 }
 
-/* ---- closing while others use it ---------------------------------------------------------------- */
+/* ---- closing while others use it ----------------------------------------------------- */
 
 struct user {
 	comap_heap *heap;
@@ -549,7 +549,7 @@ static void the_mapping_stays_until_the_last_thread_left(void **state)
 	}
 }
 
-/* ---- what is mapped, and how ---------------------------------------------------------------------- */
+/* ---- what is mapped, and how --------------------------------------------------------- */
 
 /* Does the heap's mapping have this flag in smaps ("dd": not in core dumps)? */
 static bool has_vmflag(comap_heap *heap, const char *flag)
@@ -630,7 +630,7 @@ static void no_options_mean_a_ceiling_of_a_tebibyte(void **state)
 	fx_close(heap);
 }
 
-/* ---- without memfd ------------------------------------------------------------------------------------ */
+/* ---- without memfd ------------------------------------------------------------------- */
 
 static void without_memfd_memory_is_anonymous_and_shared(void **state)
 {

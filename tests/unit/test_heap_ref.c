@@ -1,5 +1,6 @@
 /*
- * test_heap_ref.c - refs mean the same in every mapping, and are checked where they are not trusted.
+ * test_heap_ref.c - refs mean the same in every mapping, and are checked where they are not
+ * trusted.
  *
  * two_maps: the same heap opened twice in this process, at different addresses.  What was
  * written through one is read through the other after the first is gone: an address that was

@@ -147,7 +147,7 @@ static void the_dead_are_reported_as_dead(void **state)
 	fx_close(heap);
 }
 
-/* ---- what it takes ---------------------------------------------------------------------------- */
+/* ---- what it takes ------------------------------------------------------------------- */
 
 static void it_takes_nothing_from_the_heap(void **state)
 {
@@ -204,7 +204,7 @@ static void it_waits_for_no_lock(void **state)
 	fx_close(heap);
 }
 
-/* ---- errors ------------------------------------------------------------------------------------ */
+/* ---- errors -------------------------------------------------------------------------- */
 
 static void an_unknown_form_is_einval_and_writes_nothing(void **state)
 {

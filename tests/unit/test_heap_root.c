@@ -361,7 +361,7 @@ static void an_initialiser_may_use_everything_but_itself(void **state)
 	fx_close(heap);
 }
 
-/* ---- create once, by several ------------------------------------------------------------------ */
+/* ---- create once, by several --------------------------------------------------------- */
 
 struct shared {
 	comap_heap *heap;

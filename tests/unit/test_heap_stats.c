@@ -1,4 +1,5 @@
-/* test_heap_stats.c - figures, walk and slots say what is there: against an accounting of our own. */
+/* test_heap_stats.c - figures, walk and slots say what is there: against an accounting of our
+ * own. */
 #include <pthread.h>
 #include "fixture.h"
 

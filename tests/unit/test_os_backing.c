@@ -1,5 +1,5 @@
-/* test_os_backing.c - storage is committed before it is touched, and given back by holes (backing.c,
- * file.c, map.c, filelock.c). */
+/* test_os_backing.c - storage is committed before it is touched, and given back by holes
+ * (backing.c, file.c, map.c, filelock.c). */
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>

@@ -310,8 +310,8 @@ static void scribbled_magazines_are_not_gone_on_with(void **state)
 	fx_close(heap);
 }
 
-/* A reaper died with the ends of an inherited magazine in his log, and another who lives is about to
- * reap him: it is finished before the heir uses them. */
+/* A reaper died with the ends of an inherited magazine in his log, and another who lives is about
+ * to reap him: it is finished before the heir uses them. */
 static void an_heir_finishes_the_log_of_a_dead_reaper_first(void **state)
 {
 	comap_heap *heap = fx_heap(64 * CM_MIB);

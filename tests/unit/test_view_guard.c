@@ -1,4 +1,5 @@
-/* test_view_guard.c - scopes in which a file that another process cuts short is an error (guard.c). */
+/* test_view_guard.c - scopes in which a file that another process cuts short is an error
+ * (guard.c). */
 #include <sys/mount.h>
 #include "guard_fixture.h"
 
@@ -281,7 +282,7 @@ static void what_cannot_be_cut_costs_no_system_call(void **state)
 	}
 }
 
-/* ---- not cut, but not there either ------------------------------------------------------------ */
+/* ---- not cut, but not there either --------------------------------------------------- */
 
 /* In a mount namespace of its own, so that nothing is left; 77: not allowed. */
 static int full_disk_child(void *arg)

@@ -1,8 +1,9 @@
-/* test_view_guard_call.c - guards that end a call in its midst, in signal handlers and after fork (guard.c). */
+/* test_view_guard_call.c - guards that end a call in its midst, in signal handlers and after fork
+ * (guard.c). */
 #include <pthread.h>
 #include "guard_fixture.h"
 
-/* ---- calls --------------------------------------------------------------------------------------------- */
+/* ---- calls --------------------------------------------------------------------------- */
 
 struct visit {
 	const char *cuts;
@@ -115,7 +116,7 @@ static void a_guard_inside_of_a_call_of_its_view_has_zeroes(void **state)
 	comap_view_close(view);
 }
 
-/* ---- handlers of other signals, and fork ----------------------------------------------------------------- */
+/* ---- handlers of other signals, and fork --------------------------------------------- */
 
 static comap_view *signal_view;
 static volatile int signal_err;

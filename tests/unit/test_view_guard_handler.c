@@ -1,5 +1,5 @@
-/* test_view_guard_handler.c - SIGBUS is shared with whoever else wants it (guard_handler.c).  Each case is a
- * process of its own, since cmocka takes SIGBUS too. */
+/* test_view_guard_handler.c - SIGBUS is shared with whoever else wants it (guard_handler.c).  Each
+ * case is a process of its own, since cmocka takes SIGBUS too. */
 #include <fcntl.h>
 #include <pthread.h>
 #include "fixture.h"
@@ -121,7 +121,7 @@ static void *now_handling(void)
 	return (void *)(uintptr_t)now.sa_sigaction;
 }
 
-/* ---- what is not ours -------------------------------------------------------------------------- */
+/* ---- what is not ours ---------------------------------------------------------------- */
 
 static int default_child(void *arg)
 {
@@ -208,7 +208,7 @@ static void a_sigbus_of_kill_is_never_ours(void **state)
 	assert_int_equal(kin_run(killed_and_ignored_child, NULL), 3);
 }
 
-/* ---- who was there before ------------------------------------------------------------------------ */
+/* ---- who was there before ------------------------------------------------------------ */
 
 static int before_child(void *arg)
 {
@@ -273,7 +273,7 @@ static void the_handler_found_there_gets_what_is_not_ours_as_it_asked_for(void *
 	assert_int_equal(kin_run(reset_child, NULL), -SIGBUS);
 }
 
-/* ---- who came after -------------------------------------------------------------------------------- */
+/* ---- who came after ------------------------------------------------------------------ */
 
 static int read_it(void *arg, struct comap_bytes bytes)
 {
@@ -323,7 +323,8 @@ static int after_child(void *arg)
 	KIN_CHECK(*lost_page() == 0 && seen.n_other == 3 && seen.n == 2);
 	comap_guard_remove();
 	KIN_CHECK(now_handling() == (void *)(uintptr_t)passing);
-	/* they give back what they found, which is ours, though removed; installing takes it up again */
+	/* they give back what they found, which is ours, though removed; installing takes it up
+	 * again */
 	KIN_CHECK(sigaction(SIGBUS, &chained, NULL) == 0);
 	KIN_CHECK(*lost_page() == 0 && seen.n_other == 3 && seen.n == 3);
 	KIN_CHECK(comap_guard_install() == 0 && now_handling() == ours);
@@ -386,7 +387,7 @@ static void each_install_needs_a_remove(void **state)
 	assert_int_equal(kin_run(crowd_child, NULL), 0);
 }
 
-/* ---- stacks, errno ------------------------------------------------------------------------------------ */
+/* ---- stacks, errno ------------------------------------------------------------------- */
 
 static int alternate_child(void *arg)
 {

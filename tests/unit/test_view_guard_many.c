@@ -3,7 +3,7 @@
 #include <sched.h>
 #include "guard_fixture.h"
 
-/* ---- several guards ----------------------------------------------------------------------------- */
+/* ---- several guards ------------------------------------------------------------------ */
 
 static void guards_of_one_view_nest_and_each_is_told(void **state)
 {
@@ -103,7 +103,7 @@ static void who_enters_while_zeroes_lie_there_is_told(void **state)
 	comap_view_close(view);
 }
 
-/* ---- many threads, and a file that is cut and written again all the time ----------------------------- */
+/* ---- many threads, and a file that is cut and written again all the time ------------- */
 
 #define PAGES 16u
 
@@ -124,7 +124,8 @@ static int rewrite_child(void *arg)
 	while (!atomic_load(rewrite->stop)) {
 		unsigned from = (unsigned)(fx_random(&seed) % PAGES);
 
-		/* whole pages: what is cut inside of one, and written again before leave, nobody can see */
+		/* whole pages: what is cut inside of one, and written again before leave, nobody
+		 * can see */
 		KIN_CHECK(ftruncate(fd, (off_t)(from * PAGE)) == 0);
 		for (; from < PAGES; from++)
 			KIN_CHECK(pwrite(fd, page, PAGE, (off_t)(from * PAGE)) == (ssize_t)PAGE);

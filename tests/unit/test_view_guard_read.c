@@ -1,4 +1,5 @@
-/* test_view_guard_read.c - comap_view_read inside a guard: now and then a load, never a signal (access.c). */
+/* test_view_guard_read.c - comap_view_read inside a guard: now and then a load, never a signal
+ * (access.c). */
 #include "guard_fixture.h"
 
 #define FEW 4u /* looks that are asked of the kernel, of a file of FEW times 32 KiB */

@@ -1,11 +1,12 @@
-/* test_view_lz4.c - .lz4 files read at any place, by many threads, and cut short meanwhile (lz4_read.c, lz4_decode.c). */
+/* test_view_lz4.c - .lz4 files read at any place, by many threads, and cut short meanwhile
+ * (lz4_read.c, lz4_decode.c). */
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include "lz4_fixture.h"
 
-/* ---- reading ---------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------- */
 
 static void each_byte_of_a_frame_is_read_as_it_was_written(void **state)
 {
@@ -57,7 +58,8 @@ static void frames_one_after_the_other_are_one_content(void **state)
 static void short_blocks_in_the_midst_do_not_shift_what_follows(void **state)
 {
 	static const size_t flushed[] = { 10, 11, BLOCK, 3 * BLOCK, 3 * BLOCK + 1000, 4 * BLOCK };
-	/* the others being full, the last would just have what is left: one block is short, another is long */
+	/* the others being full, the last would just have what is left: one block is short, another
+	 * is long */
 	static const size_t once[] = { BLOCK - 1, 2 * BLOCK - 1 };
 	char *s = text(5 * BLOCK, 3);
 
@@ -91,7 +93,8 @@ static void blocks_of_nothing_are_read_as_nothing(void **state)
 	drop(&file);
 }
 
-/* Four bytes behind the last match, where there should be five: liblz4 takes it when there is room. */
+/* Four bytes behind the last match, where there should be five: liblz4 takes it when there is
+ * room. */
 /* Millions of them cost what a walk over the table costs, not a look at the file each. */
 static void blocks_of_nothing_between_two_bytes_are_passed_over(void **state)
 {
@@ -227,7 +230,7 @@ static void closing_nothing_keeps_errno(void **state)
 	assert_int_equal(errno, 77);
 }
 
-/* ---- threads, processes, signals -------------------------------------------------------------------------- */
+/* ---- threads, processes, signals ----------------------------------------------------- */
 
 struct crowd {
 	comap_lz4 *lz4;

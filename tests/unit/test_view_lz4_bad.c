@@ -1,7 +1,8 @@
-/* test_view_lz4_bad.c - .lz4 files that are damaged, foreign or made to deceive (lz4_frame.c, lz4_table.c). */
+/* test_view_lz4_bad.c - .lz4 files that are damaged, foreign or made to deceive (lz4_frame.c,
+ * lz4_table.c). */
 #include "lz4_fixture.h"
 
-/* ---- files that are not what they should be --------------------------------------------------------- */
+/* ---- files that are not what they should be ------------------------------------------ */
 
 static int refuse_bytes(const void *bytes, size_t n)
 {

@@ -1,4 +1,5 @@
-/* test_view_lz4_unpack.c - .lz4 files into a writer, block by block, without measuring them (lz4_inflate.c, lz4_ring.c). */
+/* test_view_lz4_unpack.c - .lz4 files into a writer, block by block, without measuring them
+ * (lz4_inflate.c, lz4_ring.c). */
 #include <sys/resource.h>
 #include "lz4_fixture.h"
 
@@ -9,7 +10,8 @@ static void files_of_other_shapes_come_out_whole(void **state)
 	struct file file = { 0 };
 
 	(void)state;
-	/* many blocks of every length, in frames with and without a size and checksums, some empty */
+	/* many blocks of every length, in frames with and without a size and checksums, some
+	 * empty */
 	add_frame(&file, s, 0, false, ALL);
 	add_flushed(&file, s, cuts, 4, false);
 	add_skippable(&file, 3, "note", 4);
@@ -155,7 +157,8 @@ static void a_full_disk_ends_it_with_an_error(void **state)
 	free(s);
 }
 
-/* A match at offset 0 is what was in memory before: zeroes or content, nothing else of this process. */
+/* A match at offset 0 is what was in memory before: zeroes or content, nothing else of this
+ * process. */
 static void no_strange_bytes_come_out(void **state)
 {
 	/* one literal, 'x', a match at 0 of 18 bytes, and five literals, the last sequence */

@@ -2,7 +2,7 @@
 #include <sys/resource.h>
 #include "lz4_fixture.h"
 
-/* ---- writing ------------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------- */
 
 static void assert_lz4_reads(const struct file *file, const char *want, size_t n)
 {
@@ -148,7 +148,7 @@ static void a_full_disk_ends_the_writing_with_an_error(void **state)
 	assert_int_equal(kin_run(write_too_much, (void *)(uintptr_t)fx_path(fx_folder, "full.lz4")), 0);
 }
 
-/* ---- the index ------------------------------------------------------------------------------------------ */
+/* ---- the index ----------------------------------------------------------------------- */
 
 static void frames_that_each_have_an_index_are_found_by_them(void **state)
 {

@@ -1,4 +1,5 @@
-/* test_view_open.c - what becomes of a path, a descriptor and memory (open.c, copy.c, map.c, policy.c). */
+/* test_view_open.c - what becomes of a path, a descriptor and memory (open.c, copy.c, map.c,
+ * policy.c). */
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>

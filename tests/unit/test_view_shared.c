@@ -1,4 +1,5 @@
-/* test_view_shared.c - shared views beside others who change the file, and what is locked (size.c, change.c, filemap.c). */
+/* test_view_shared.c - shared views beside others who change the file, and what is locked (size.c,
+ * change.c, filemap.c). */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -194,7 +195,7 @@ static void what_is_locked_stays_locked_and_nothing_else(void **state)
 	munlock(given, sizeof given);
 }
 
-/* ---- seals, and memory that was given --------------------------------------------------------- */
+/* ---- seals, and memory that was given ------------------------------------------------ */
 
 static void a_memfd_that_was_cut_before_it_was_sealed_is_not_safe(void **state)
 {

@@ -134,7 +134,7 @@ static void a_view_is_streamed_in_slices_of_its_own_memory(void **state)
 	free(bytes);
 }
 
-/* ---- refusals --------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------ */
 
 static int open_with(const char *path, uint32_t flags, uint64_t offset, uint64_t length)
 {

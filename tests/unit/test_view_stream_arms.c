@@ -126,7 +126,8 @@ static void records_of_a_file_that_is_cut_raise_no_signal(void **state)
 		memcpy(bytes + i, line, LINE - 1);
 		bytes[i + LINE - 1] = '\n';
 	}
-	/* cut before the first record; and when a mapped window was handed out as a chunk before, or a part of it */
+	/* cut before the first record; and when a mapped window was handed out as a chunk before,
+	 * or a part of it */
 	for (int first = 0; first < 2; first++) {
 		cut = (struct cut){ make_file(dir, "f", bytes, N), 0 };
 		stream = open_path(cut.path, NULL);
@@ -236,9 +237,10 @@ static void what_a_file_grew_by_is_read_but_its_end_is_for_good(void **state)
 	fx_rmdir(dir);
 }
 
-/* ---- which way -------------------------------------------------------------------------------- */
+/* ---- which way ----------------------------------------------------------------------- */
 
-/* What a consumer's windows cost: work, noise of up to a quarter, now and then a long pause, and the arms. */
+/* What a consumer's windows cost: work, noise of up to a quarter, now and then a long pause, and
+ * the arms. */
 struct costs {
 	uint64_t arm[2];
 	unsigned turns;   /* the arms change places after so many; 0: never */

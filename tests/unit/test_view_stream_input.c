@@ -1,4 +1,5 @@
-/* test_view_stream_input.c - pipes, FIFOs, devices, /proc: nothing is lost, nobody waits for ever. */
+/* test_view_stream_input.c - pipes, FIFOs, devices, /proc: nothing is lost, nobody waits for
+ * ever. */
 #include <sys/stat.h>
 #include <sys/time.h>
 #include "stream_fixture.h"

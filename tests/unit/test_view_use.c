@@ -1,5 +1,5 @@
-/* test_view_use.c - looking into views, writing, flushing, resizing, advice, changes (access.c, size.c, advise.c,
- * change.c), while other processes cut the file short. */
+/* test_view_use.c - looking into views, writing, flushing, resizing, advice, changes (access.c,
+ * size.c, advise.c, change.c), while other processes cut the file short. */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>

@@ -1,5 +1,5 @@
-/* test_view_window.c - sliding windows over a file: what a pin shows, what stays mapped, what the budget
- * allows (window.c). */
+/* test_view_window.c - sliding windows over a file: what a pin shows, what stays mapped, what the
+ * budget allows (window.c). */
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -274,7 +274,7 @@ static void a_frozen_memfd_has_windows(void **state)
 	comap_windows_close(windows);
 }
 
-/* ---- what stays mapped --------------------------------------------------------------------------- */
+/* ---- what stays mapped --------------------------------------------------------------- */
 
 /* Is there a mapping of the file that begins at this offset? */
 static bool has_window_at(int fd, uint64_t off)
@@ -380,7 +380,7 @@ static void a_budget_of_two_pages_is_enough(void **state)
 	close(fd);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------ */
+/* ---- opening ------------------------------------------------------------------------- */
 
 static void what_cannot_be_mapped_is_refused(void **state)
 {

@@ -10,7 +10,8 @@
 
 #define SKIPPED 77
 
-/* In a child: a file system of its own at dir, gone with the child; or the child ends as skipped. */
+/* In a child: a file system of its own at dir, gone with the child; or the child ends as
+ * skipped. */
 static void mount_here(const char *dir, const char *type, const char *options)
 {
 	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -35,7 +36,7 @@ static void run_in_a_place(int (*child)(void *place))
 	assert_int_equal(status, 0);
 }
 
-/* ---- what is written -------------------------------------------------------------------------- */
+/* ---- what is written ----------------------------------------------------------------- */
 
 static const size_t sizes[] = { 0,	    1,		4095,	    4096,	 4097,	     BUFFER - 1,
 				BUFFER,	    BUFFER + 1, BUFFER * 2, 3 * BUFFER + 4097, 9999999 };
@@ -104,7 +105,7 @@ static void what_is_expected_is_allocated_at_once(void **state)
 	fx_rmdir(dir);
 }
 
-/* ---- in place --------------------------------------------------------------------------------- */
+/* ---- in place ------------------------------------------------------------------------ */
 
 static void rooms_of_any_size_are_written_in_order(void **state)
 {
@@ -191,7 +192,7 @@ static void more_than_there_can_be_is_refused(void **state)
 	fx_rmdir(dir);
 }
 
-/* ---- append ----------------------------------------------------------------------------------- */
+/* ---- append -------------------------------------------------------------------------- */
 
 static void append_writes_behind_the_end(void **state)
 {
@@ -279,7 +280,7 @@ static void appenders_do_not_overwrite_one_another(void **state)
 	fx_rmdir(dir);
 }
 
-/* ---- when there is no room -------------------------------------------------------------------- */
+/* ---- when there is no room ----------------------------------------------------------- */
 
 static int write_past_the_limit(void *arg)
 {
@@ -405,7 +406,7 @@ static void without_memory_the_old_file_stays(void **state)
 	run_in_a_place(write_without_memory);
 }
 
-/* ---- death and signals ------------------------------------------------------------------------ */
+/* ---- death and signals --------------------------------------------------------------- */
 
 #define OLD_SIZE 700000u
 
@@ -549,7 +550,7 @@ static void signals_disturb_nothing(void **state)
 	fx_rmdir(dir);
 }
 
-/* ---- options ---------------------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------------------- */
 
 static void options_are_checked(void **state)
 {

@@ -1,6 +1,6 @@
 /*
- * test_view_writer_beside.c - writers beside others who write the same file, and in processes that have lost
- * something: descriptors, room, /proc (writer.c, os/extend.c, os/replace.c).
+ * test_view_writer_beside.c - writers beside others who write the same file, and in processes that
+ * have lost something: descriptors, room, /proc (writer.c, os/extend.c, os/replace.c).
  */
 #include "writer_fixture.h"
 #include "view/view.h"
@@ -178,7 +178,8 @@ static void a_writer_that_lost_proc_meanwhile_finishes(void **state)
 	}
 }
 
-/* An access control list as the kernel takes it: user 65534 may read and write, the group nothing. */
+/* An access control list as the kernel takes it: user 65534 may read and write, the group
+ * nothing. */
 static const unsigned char list[] = {
 	2, 0, 0, 0,                                        /* version */
 	1, 0, 6, 0, 0xff, 0xff, 0xff, 0xff,                /* the owner */

@@ -1,4 +1,5 @@
-/* test_view_writer_copy.c - views into writers: by the kernel, by the buffer, and what others cut (writer_bytes.c). */
+/* test_view_writer_copy.c - views into writers: by the kernel, by the buffer, and what others cut
+ * (writer_bytes.c). */
 #include "writer_fixture.h"
 #include "view/view.h"
 #include <sys/resource.h>

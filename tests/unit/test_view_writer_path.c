@@ -14,7 +14,7 @@ static void skip_unless_root(void)
 		skip();
 }
 
-/* ---- the path --------------------------------------------------------------------------------- */
+/* ---- the path ------------------------------------------------------------------------ */
 
 static void the_old_file_stays_until_finish(void **state)
 {
@@ -262,7 +262,7 @@ static void without_tmpfile_a_name_beside_it_is_used(void **state)
 	fx_rmdir(dir);
 }
 
-/* ---- permissions ------------------------------------------------------------------------------ */
+/* ---- permissions --------------------------------------------------------------------- */
 
 static void permissions_are_those_of_the_old_file(void **state)
 {

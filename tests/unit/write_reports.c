@@ -1,6 +1,6 @@
 /*
- * write_reports.c - DIR: the three reports of one heap, in DIR/text, DIR/xml and DIR/json, and of the
- * same heap while two processes work in it, in DIR/busy.xml and DIR/busy.json.  check_report.py
+ * write_reports.c - DIR: the three reports of one heap, in DIR/text, DIR/xml and DIR/json, and of
+ * the same heap while two processes work in it, in DIR/busy.xml and DIR/busy.json.  check_report.py
  * reads them.
  *
  * The heap has a bit of everything: classes in use, large blocks, magazines, names that would break

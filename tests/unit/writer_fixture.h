@@ -1,8 +1,8 @@
 /*
  * writer_fixture.h - files whose content shows that they are whole, for the tests of writers.
  *
- * A file's content is a sequence of numbers that begins with its seed, so that half a file, or one of
- * two halves, shows.
+ * A file's content is a sequence of numbers that begins with its seed, so that half a file, or one
+ * of two halves, shows.
  */
 #ifndef UNIT_WRITER_FIXTURE_H
 #define UNIT_WRITER_FIXTURE_H
