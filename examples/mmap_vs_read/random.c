@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <comap/view.h>
+#include <comap/guard.h>
 #include "way.h"
 
 enum { FEW = 1000, COLD_READS = 2000 };
@@ -85,10 +85,12 @@ static uint64_t random_advised(int size) { return random_mapped(size, MADV_RANDO
 static uint64_t random_willneed(int size) { return random_mapped(size, MADV_WILLNEED, 0); }
 static uint64_t random_populate(int size) { return random_mapped(size, 0, MAP_POPULATE); }
 
+/* In a guard it reads or maps, by how much it is told to expect. */
 static uint64_t random_comap(int size)
 {
 	struct comap_view_opts opts = COMAP_VIEW_OPTS_INIT;
 	struct places p = places_of((size_t)size);
+	comap_guard guard;
 	comap_view *view;
 	char bytes[PAGE];
 
@@ -96,11 +98,17 @@ static uint64_t random_comap(int size)
 	opts.expect = (uint64_t)stage.nplaces * p.size;
 	if (comap_view_open(stage.file, &opts, &view) < 0)
 		errx(1, "%s", comap_view_reason());
+	if (comap_guard_install() < 0)
+		errx(1, "cannot guard against SIGBUS");
+	comap_guard_enter(&guard, view);
 	for (unsigned i = 0; i < stage.nplaces; i++) {
 		if (comap_view_read(view, places_next(&p), bytes, p.size) < 0)
 			errx(1, "%s", comap_view_reason());
 		places_saw(&p, bytes);
 	}
+	if (comap_guard_leave(&guard) < 0)
+		errx(1, "%s was cut short meanwhile", stage.file);
+	comap_guard_remove();
 	comap_view_close(view);
 	return p.sum;
 }

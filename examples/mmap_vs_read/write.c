@@ -14,7 +14,6 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
-#include <comap/stream.h>
 #include <comap/view.h>
 #include <comap/writer.h>
 #include "way.h"
@@ -233,18 +232,14 @@ static uint64_t copy_in_kernel(int is_sendfile)
 static uint64_t copy_comap(int arg)
 {
 	comap_writer *writer = open_writer();
-	struct comap_bytes bytes;
-	comap_stream *stream;
+	comap_view *view;
 
 	(void)arg;
-	if (comap_stream_open(in_folder("source"), NULL, &stream) < 0)
+	if (comap_view_open(in_folder("source"), NULL, &view) < 0 ||
+	    comap_writer_copy(writer, view, 0, 0) < 0 ||
+	    comap_writer_finish(writer, COMAP_WRITER_PLAIN) < 0)
 		errx(1, "%s", comap_view_reason());
-	while (comap_stream_next(stream, &bytes) > 0)
-		if (comap_writer_write(writer, bytes.data, bytes.size) < 0)
-			errx(1, "%s", comap_view_reason());
-	comap_stream_close(stream);
-	if (comap_writer_finish(writer, COMAP_WRITER_PLAIN) < 0)
-		errx(1, "%s", comap_view_reason());
+	comap_view_close(view);
 	return 0;
 }
 
@@ -255,7 +250,7 @@ static const struct way copies[] = {
 	{ "mmap, mmap", copy_mmap, true, MAPS },
 	{ "copy_file_range", copy_in_kernel, false, KERNEL },
 	{ "sendfile", copy_in_kernel, true, KERNEL },
-	{ "comap stream, writer", copy_comap, 0, COMAP },
+	{ "comap_writer_copy", copy_comap, 0, COMAP },
 	{0},
 };
 
