@@ -38,6 +38,7 @@ fast_paths() { # 77: not on this machine
 
 step "clang-format" formatted
 step "floors" python3 tests/support/floors.py
+step "tests named in docs" python3 tests/support/named_tests.py
 step "shellcheck" shellcheck ./do .ci/run tests/support/*.sh
 step "gcc -Werror" werror gcc
 step "clang -Werror" werror clang

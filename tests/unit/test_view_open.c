@@ -245,6 +245,20 @@ static void bad_options_are_refused(void **state)
 	comap_view_close(view);
 }
 
+static void what_is_no_persistent_memory_is_no_dax(void **state)
+{
+	struct comap_view_opts o = opts_of(COMAP_VIEW_SHARED, 0, COMAP_VIEW_DAX);
+	comap_view *view = NULL;
+	int fd = memfd_create("memory", MFD_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(comap_view_open(file_of("f", 100, 1), &o, &view), -EOPNOTSUPP);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(comap_view_open_fd(fd, &o, &view), -EOPNOTSUPP);
+	assert_null(view);
+	close(fd);
+}
+
 static void ranges_that_overflow_are_refused(void **state)
 {
 	const char *path = file_of("f", 100, 1);
@@ -646,6 +660,7 @@ int main(void)
 		FX_FOLDER_TEST(small_files_are_copied_and_large_ones_mapped),
 		FX_FOLDER_TEST(the_policy_is_what_it_says),
 		FX_FOLDER_TEST(bad_options_are_refused),
+		FX_FOLDER_TEST(what_is_no_persistent_memory_is_no_dax),
 		FX_FOLDER_TEST(ranges_that_overflow_are_refused),
 		FX_FOLDER_TEST(what_is_no_file_has_its_error),
 		FX_FOLDER_TEST(a_fifo_without_a_writer_holds_nobody),
