@@ -136,6 +136,20 @@ bool fx_is_zero(const void *p, size_t n)
 	return n == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0);
 }
 
+long fx_locked_kib(void)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[256];
+	long kib = -1;
+
+	assert_non_null(file);
+	while (fgets(line, sizeof line, file))
+		if (sscanf(line, "VmLck: %ld", &kib) == 1)
+			break;
+	fclose(file);
+	return kib;
+}
+
 uint64_t fx_stored(comap_heap *heap)
 {
 	struct stat st;

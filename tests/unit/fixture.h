@@ -65,6 +65,9 @@ void fx_fill(void *p, size_t n, uint64_t seed);
 bool fx_is_filled(const void *p, size_t n, uint64_t seed);
 bool fx_is_zero(const void *p, size_t n);
 
+/* KiB that this process has locked; 0 under sanitizers and valgrind, which let no one lock. */
+long fx_locked_kib(void);
+
 /* Bytes of storage behind the heap's file, as stat(2) counts them. */
 uint64_t fx_stored(comap_heap *heap);
 

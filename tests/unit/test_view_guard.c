@@ -339,25 +339,11 @@ static void a_hole_of_a_full_disk_is_eio_and_costs_one_page(void **state)
 	assert_int_equal(status, 0);
 }
 
-static long locked_kib(void)
-{
-	FILE *file = fopen("/proc/self/status", "re");
-	char line[256];
-	long kib = -1;
-
-	assert_non_null(file);
-	while (fgets(line, sizeof line, file))
-		if (sscanf(line, "VmLck: %ld", &kib) == 1)
-			break;
-	fclose(file);
-	return kib;
-}
-
 static void a_locked_view_is_locked_again(void **state)
 {
 	comap_view *view = view_of("f", 4 * PAGE, COMAP_VIEW_READ, COMAP_VIEW_LOCK);
 	comap_guard guard;
-	long before = locked_kib();
+	long before = fx_locked_kib();
 
 	(void)state;
 	if (before == 0) /* sanitizers and valgrind let no one lock */
@@ -365,9 +351,9 @@ static void a_locked_view_is_locked_again(void **state)
 	comap_guard_enter(&guard, view);
 	cut("f", PAGE);
 	assert_int_equal(at(view, PAGE), 0);
-	assert_true(locked_kib() < before);
+	assert_true(fx_locked_kib() < before);
 	assert_int_equal(comap_guard_leave(&guard), -ENODATA);
-	assert_int_equal(locked_kib(), before);
+	assert_int_equal(fx_locked_kib(), before);
 	comap_view_close(view);
 }
 

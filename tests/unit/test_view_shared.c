@@ -157,41 +157,27 @@ static void a_relative_name_stays_one_of_the_directory_it_was_made_in(void **sta
 
 /* ---- locks --------------------------------------------------------------------------------- */
 
-static long locked_kib(void)
-{
-	FILE *file = fopen("/proc/self/status", "re");
-	char line[256];
-	long kib = -1;
-
-	assert_non_null(file);
-	while (fgets(line, sizeof line, file))
-		if (sscanf(line, "VmLck: %ld", &kib) == 1)
-			break;
-	fclose(file);
-	return kib;
-}
-
 static void what_is_locked_stays_locked_and_nothing_else(void **state)
 {
 	static char given[8 * PAGE];
 	comap_view *view = shared(fx_path(fx_folder, "f"), 4 * PAGE, 64 * PAGE, COMAP_VIEW_LOCK);
-	long before = locked_kib();
+	long before = fx_locked_kib();
 
 	(void)state;
 	if (before == 0) /* sanitizers and valgrind let no one lock */
 		comap_view_close(view), skip();
 	assert_int_equal(comap_view_resize(view, 32 * PAGE, 0), 0);
-	assert_true(locked_kib() >= before + 28 * 4);
+	assert_true(fx_locked_kib() >= before + 28 * 4);
 	assert_int_equal(comap_view_advise(view, 0, 0, COMAP_ADVISE_UNLOCK), 0);
 	assert_int_equal(view->memory->is_locked, false);
 	comap_view_close(view);
 	/* memory of the caller's that he locked himself */
-	before = locked_kib();
+	before = fx_locked_kib();
 	assert_int_equal(mlock(given, sizeof given), 0);
 	assert_int_equal(comap_view_open_memory(given, sizeof given, NULL, NULL, &view), 0);
 	assert_int_equal(comap_view_advise(view, 0, 0, COMAP_ADVISE_LOCK), 0);
 	comap_view_close(view);
-	assert_true(locked_kib() >= before + 32);
+	assert_true(fx_locked_kib() >= before + 32);
 	munlock(given, sizeof given);
 }
 
