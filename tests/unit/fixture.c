@@ -1,6 +1,7 @@
 /* fixture.c - see fixture.h. */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include "fixture.h"
 
 comap_heap *fx_heap_with(const struct comap_heap_opts *opts)
@@ -134,6 +135,29 @@ bool fx_is_zero(const void *p, size_t n)
 	const unsigned char *bytes = p;
 
 	return n == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0);
+}
+
+static struct sigaction before_alarms;
+
+void fx_alarms(long us, void (*handler)(int))
+{
+	struct sigaction action = { .sa_handler = handler };
+	struct itimerval often;
+
+	if (kin_is_valgrind())
+		us = 100000;
+	often = (struct itimerval){ { 0, us }, { 0, us } };
+	assert_int_equal(sigaction(SIGALRM, &action, &before_alarms), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+}
+
+void fx_alarms_end(void)
+{
+	struct itimerval never = { { 0, 0 }, { 0, 0 } };
+
+	assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+	signal(SIGALRM, SIG_IGN); /* one may be on its way, and would end us */
+	assert_int_equal(sigaction(SIGALRM, &before_alarms, NULL), 0);
 }
 
 long fx_locked_kib(void)

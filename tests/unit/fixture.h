@@ -74,6 +74,11 @@ uint64_t fx_stored(comap_heap *heap);
 /* Use a size until the calling thread has a magazine for it, with blocks in it. */
 void fx_heat(comap_heap *heap, size_t size);
 
+/* SIGALRM every so many microseconds, without SA_RESTART, until the end; under valgrind more
+ * seldom, for it takes longer than that to deliver one. */
+void fx_alarms(long us, void (*handler)(int));
+void fx_alarms_end(void);
+
 /* A size_t the compiler knows nothing about: for sizes it would warn of. */
 size_t fx_blind(size_t n);
 

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/time.h>
 #include "lz4_fixture.h"
 
 /* ---- reading ------------------------------------------------------------------------- */
@@ -466,10 +465,7 @@ static void tick(int signal)
 
 static void signals_disturb_nothing_and_reach_no_thread_of_ours(void **state)
 {
-	int us = kin_is_valgrind() ? 50000 : 300;
-	struct itimerval often = { { 0, us }, { 0, us } }, never = { { 0, 0 }, { 0, 0 } };
 	struct comap_lz4_write_opts opts = COMAP_LZ4_WRITE_OPTS_INIT;
-	struct sigaction act = { .sa_handler = tick }, before;
 	size_t n = 100 * BLOCK;
 	char *s = text(n, 21), *got = malloc(n);
 	struct file file;
@@ -479,8 +475,7 @@ static void signals_disturb_nothing_and_reach_no_thread_of_ours(void **state)
 	first_thread = pthread_self();
 	opts.threads = 4;
 	opts.flags = ALL;
-	assert_int_equal(sigaction(SIGALRM, &act, &before), 0);
-	setitimer(ITIMER_REAL, &often, NULL);
+	fx_alarms(300, tick);
 	for (int i = 0; i < 3; i++) {
 		file = written(s, n, &opts, 1);
 		lz4 = open_it(&file, 0);
@@ -489,9 +484,7 @@ static void signals_disturb_nothing_and_reach_no_thread_of_ours(void **state)
 		comap_lz4_close(lz4);
 		drop(&file);
 	}
-	setitimer(ITIMER_REAL, &never, NULL);
-	signal(SIGALRM, SIG_IGN); /* also one that is under way */
-	sigaction(SIGALRM, &before, NULL);
+	fx_alarms_end();
 	assert_true(ticks > 0);
 	assert_int_equal(strangers, 0);
 	free(got);

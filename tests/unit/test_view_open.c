@@ -7,7 +7,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include "fixture.h"
 #include "view/view.h"
@@ -623,8 +622,6 @@ static void on_alarm(int sig)
 
 static void signals_interrupt_nothing(void **state)
 {
-	struct sigaction act = { .sa_handler = on_alarm }, was; /* no SA_RESTART */
-	struct itimerval often = { { 0, 500 }, { 0, 500 } }, off = { 0 };
 	struct feeder f = { .n = 500000, .piece = 1000 };
 	comap_view *view;
 	pthread_t thread;
@@ -632,7 +629,6 @@ static void signals_interrupt_nothing(void **state)
 	int ends[2];
 
 	(void)state;
-	sigaction(SIGALRM, &act, &was);
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	f.fd = ends[1];
 	sigemptyset(&set);
@@ -640,12 +636,10 @@ static void signals_interrupt_nothing(void **state)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	pthread_create(&thread, NULL, feed, &f);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	setitimer(ITIMER_REAL, &often, NULL);
+	fx_alarms(500, on_alarm);
 	assert_int_equal(comap_view_open_fd(ends[0], NULL, &view), 0);
-	setitimer(ITIMER_REAL, &off, NULL);
+	fx_alarms_end();
 	pthread_join(thread, NULL);
-	signal(SIGALRM, SIG_IGN); /* one may be on its way */
-	sigaction(SIGALRM, &was, NULL);
 	assert_true(fx_is_filled(comap_view_bytes(view).data, 500000, 5));
 	comap_view_close(view);
 	close(ends[0]);

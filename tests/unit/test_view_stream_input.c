@@ -1,7 +1,6 @@
 /* test_view_stream_input.c - pipes, FIFOs, devices, /proc: nothing is lost, nobody waits for
  * ever. */
 #include <sys/stat.h>
-#include <sys/time.h>
 #include "stream_fixture.h"
 
 #define NS_PER_MS 1000000ull
@@ -72,21 +71,16 @@ static void on_alarm(int signal)
 
 static void a_slow_pipe_is_read_whole_whatever_signals_come(void **state)
 {
-	struct sigaction mine = { .sa_handler = on_alarm }, old; /* without SA_RESTART */
-	struct itimerval often = { { 0, 3000 }, { 0, 3000 } }, off = {0};
 	int ends[2];
 	comap_stream *stream;
 	pid_t pid;
 
 	(void)state;
-	if (kin_is_valgrind()) /* which takes longer over a signal than the next one takes to come */
-		often.it_value.tv_usec = often.it_interval.tv_usec = 100000;
 	for (int is_blocking = 0; is_blocking < 2; is_blocking++) {
 		assert_int_equal(pipe2(ends, O_CLOEXEC | (is_blocking ? 0 : O_NONBLOCK)), 0);
 		pid = kin_spawn(write_slowly, &ends[1]);
 		close(ends[1]);
-		sigaction(SIGALRM, &mine, &old);
-		setitimer(ITIMER_REAL, &often, NULL);
+		fx_alarms(3000, on_alarm);
 		stream = open_fd(ends[0], NULL);
 		for (int i = 0; i < 40; i++) {
 			char line[32];
@@ -96,8 +90,7 @@ static void a_slow_pipe_is_read_whole_whatever_signals_come(void **state)
 		}
 		assert_line(stream, "half ");
 		assert_no_line(stream, 0);
-		setitimer(ITIMER_REAL, &off, NULL);
-		sigaction(SIGALRM, &old, NULL);
+		fx_alarms_end();
 		assert_int_equal(!(fcntl(ends[0], F_GETFL) & O_NONBLOCK), is_blocking);
 		comap_stream_close(stream);
 		close(ends[0]);

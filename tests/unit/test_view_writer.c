@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/time.h>
 
 #define SKIPPED 77
 
@@ -516,8 +515,6 @@ static void ignore(int signal)
 /* Write while a timer fires often. */
 static void write_amid_signals(const char *path)
 {
-	const long us = kin_is_valgrind() ? 50000 : 300; /* it takes longer than that to deliver one */
-	struct itimerval often = { { 0, us }, { 0, us } }, never = { { 0, 0 }, { 0, 0 } };
 	struct comap_writer_opts opts = COMAP_WRITER_OPTS_INIT;
 	enum comap_writer_how how;
 
@@ -526,9 +523,9 @@ static void write_amid_signals(const char *path)
 		opts.flags = i & 2 ? COMAP_WRITER_APPEND : 0;
 		how = i & 4 ? COMAP_WRITER_DURABLE : COMAP_WRITER_PLAIN;
 		unlink(path);
-		assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+		fx_alarms(300, ignore);
 		assert_int_equal(write_file_as(path, &opts, 3000000, i, 77777, how), 0);
-		assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+		fx_alarms_end();
 		assert_true(has_content(path, 3000000, i));
 	}
 }
@@ -536,17 +533,14 @@ static void write_amid_signals(const char *path)
 static void signals_disturb_nothing(void **state)
 {
 	char memory[] = "/dev/shm/comap-unit.XXXXXX"; /* there fallocate gives up, on older kernels */
-	struct sigaction action = { .sa_handler = ignore }, before;
 	const char *dir = fx_mkdir();
 
 	(void)state;
-	assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
 	write_amid_signals(fx_path(dir, "file"));
 	if (mkdtemp(memory)) {
 		write_amid_signals(fx_path(memory, "file"));
 		fx_rmdir(memory);
 	}
-	assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
 	fx_rmdir(dir);
 }
 
