@@ -236,7 +236,7 @@ COMAP_API int comap_view_at(const comap_view *view, uint64_t off, size_t size, c
  *
  * To be sure, each call asks the kernel.  Many looks are up to twelve times faster inside a guard
  * of the view (guard.h, with the handler installed): there comap_view_read copies from the mapping,
- * at once where `expect` says that they will be many, else after one look for each 32 KiB of the
+ * at once where `expect` says that they will be many, else after one look for each 64 KiB of the
  * view.  Whether the file was cut short meanwhile is then said by comap_guard_leave.
  */
 COMAP_API int comap_view_read(const comap_view *view, uint64_t off, void *to, size_t n);

@@ -30,7 +30,6 @@
  */
 #include <setjmp.h>
 #include <signal.h>
-#include <string.h>
 #include <ucontext.h>
 #include "view/guard.h"
 
@@ -42,11 +41,11 @@
 #define BUSY (UINT64_C(1) << 48)
 
 /* Atomic for the sake of this thread's own signal handlers. */
-static _Thread_local _Atomic(comap_guard *) innermost __attribute__((tls_model("initial-exec")));
+_Thread_local _Atomic(comap_guard *) cm_guard_innermost;
 
 static comap_guard *own(void)
 {
-	return atomic_load_explicit(&innermost, memory_order_relaxed); /* our own last store */
+	return atomic_load_explicit(&cm_guard_innermost, memory_order_relaxed); /* our own last store */
 }
 
 static void set_own(comap_guard *guard)
@@ -54,7 +53,7 @@ static void set_own(comap_guard *guard)
 	/* a handler that interrupts us finds the guard filled in, and what it guards not yet
 	 * touched */
 	atomic_signal_fence(memory_order_seq_cst);
-	atomic_store_explicit(&innermost, guard, memory_order_relaxed);
+	atomic_store_explicit(&cm_guard_innermost, guard, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
@@ -233,21 +232,6 @@ int comap_guard_leave(comap_guard *guard)
 		return 0;
 	/* the last partial page becomes zeroes without a fault */
 	return check_end(memory, memory->offset + (uint64_t)(guard->end - memory->data));
-}
-
-bool cm_guard_copy(const struct cm_memory *memory, void *to, const char *from, size_t n)
-{
-	const comap_guard *guard = own();
-
-	while (guard && !(from >= guard->begin && from + n <= guard->end))
-		guard = guard->outer;
-	if (!guard || !cm_guard_is_installed())
-		return false;
-	memcpy(to, from, n);
-	/* relaxed: the zeroes that we may have copied were laid by this thread's handler, or by
-	 * another's that counted before */
-	atomic_thread_fence(memory_order_acquire);
-	return atomic_load_explicit(&memory->faults, memory_order_relaxed) == guard->faults;
 }
 
 /* Nothing here is a local of the function that calls sigsetjmp: those would be anything after the

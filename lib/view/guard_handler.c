@@ -21,7 +21,7 @@
 
 static struct sigaction before[ENTRIES]; /* whom each found */
 static bool is_taken[ENTRIES];           /* installed, or left behind somebody else */
-static _Atomic unsigned installs; /* changed under the mutex */
+_Atomic unsigned cm_guard_installs; /* changed under the mutex */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static bool is_plain(const struct sigaction *action)
@@ -139,11 +139,6 @@ static int take(void)
 	return 0;
 }
 
-bool cm_guard_is_installed(void)
-{
-	return atomic_load_explicit(&installs, memory_order_relaxed) > 0; /* nothing else is told by it */
-}
-
 int comap_guard_install(void)
 {
 	int err;
@@ -151,7 +146,7 @@ int comap_guard_install(void)
 	pthread_mutex_lock(&mutex);
 	err = take();
 	if (err == 0)
-		installs++;
+		cm_guard_installs++;
 	pthread_mutex_unlock(&mutex);
 	return err;
 }
@@ -174,7 +169,7 @@ void comap_guard_remove(void)
 	int saved = errno;
 
 	pthread_mutex_lock(&mutex);
-	if (installs && --installs == 0)
+	if (cm_guard_installs && --cm_guard_installs == 0)
 		give_back();
 	pthread_mutex_unlock(&mutex);
 	errno = saved;

@@ -60,24 +60,18 @@ struct cm_choice cm_view_choose(const struct comap_view_opts *opts, uint64_t siz
 }
 
 /*
- * A first look at 64 KiB of a mapping costs a page fault, of 1.5 us in large folios to 6 us in
- * small ones; a pread 0.6 us wherever it looks.  Who will look how often?  Nobody knows, so this is
- * ski rental: after one pread for each 32 KiB of the view as much was paid as mapping all of it
- * would have cost, and from then on it is mapped.  So it costs about twice the cheaper way at most
- * (Karlin, Manasse, Rudolph, Sleator, "Competitive Snoopy Caching", 1988).  Who says what to expect
- * starts with the right one.
+ * A first look at 64 KiB of a mapping costs a page fault, of 1.5 us in large folios, where it brings
+ * more than that, to 6 us in small ones; a pread costs 0.6 us wherever it looks.  Who will look how
+ * often?  Nobody knows, so this is ski rental (Karlin, Manasse, Rudolph, Sleator, "Competitive
+ * Snoopy Caching", 1988): first it is asked, and after one pread for each of those 64 KiB it is
+ * mapped.  In large folios that costs about twice the better way at most; in small ones three times,
+ * for whoever stops soon after.  Who says what to expect starts with the right one.
  */
-#define LOOK_SPAN (32 * CM_KIB)
-
 void cm_view_expect(struct cm_memory *memory, uint64_t expect)
 {
-	memory->few_bytes = expect / cm_max(1, memory->size / LOOK_SPAN);
-}
-
-bool cm_view_looks_pay(const struct cm_memory *memory, size_t n)
-{
-	if (memory->mode == COMAP_VIEW_PRIVATE || memory->fd < 0)
-		return true; /* the kernel would go by way of the mapping, too */
-	return n <= memory->few_bytes ||
-	       atomic_load_explicit(&memory->looks, memory_order_relaxed) >= memory->size / LOOK_SPAN;
+	/* there the kernel would go by way of the mapping, too */
+	if (memory->mode == COMAP_VIEW_PRIVATE || memory->flags & COMAP_VIEW_NO_FD)
+		memory->few_bytes = UINT64_MAX;
+	else
+		memory->few_bytes = expect / cm_max(1, memory->size / CM_LOOK_SPAN);
 }

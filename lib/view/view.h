@@ -85,10 +85,15 @@ struct cm_choice {
 struct cm_choice cm_view_choose(const struct comap_view_opts *opts, uint64_t size, enum cm_os_fs fs,
 				unsigned seals);
 
-/* Of a mapping that is to be looked into: what opts.expect says of it. */
+#define CM_LOOK_SPAN (64 * CM_KIB) /* what one fault of a mapped file brings */
+/* Of a mapping that is to be looked into, whose mode and flags are set: what opts.expect says of it. */
 void cm_view_expect(struct cm_memory *memory, uint64_t expect);
 /* Should the next look, of n bytes, be a load from the mapping, where that is safe?  Else pread. */
-bool cm_view_looks_pay(const struct cm_memory *memory, size_t n);
+static inline bool cm_view_looks_pay(const struct cm_memory *memory, size_t n)
+{
+	return n <= memory->few_bytes ||
+	       atomic_load_explicit(&memory->looks, memory_order_relaxed) >= memory->size / CM_LOOK_SPAN;
+}
 
 /* ---- copy.c ---------------------------------------------------------------------------------- */
 

@@ -2,8 +2,8 @@
  * (access.c). */
 #include "guard_fixture.h"
 
-#define FEW 4u /* looks that are asked of the kernel, of a file of FEW times 32 KiB */
-#define SIZE (FEW * 32 * CM_KIB)
+#define FEW 4u /* looks that are asked of the kernel, of a file of FEW times 64 KiB */
+#define SIZE (FEW * CM_LOOK_SPAN)
 
 static uint64_t looks(const comap_view *view)
 {
