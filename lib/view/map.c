@@ -8,7 +8,7 @@
  */
 #include "view/view.h"
 
-#define ASK_ABOVE (8 * CM_MIB) /* below, asking what is in memory is not worth it */
+#define ASK_ABOVE CM_COPY_MOST /* below, asking what is in memory is not worth it */
 
 /* A file that is to be scanned and is not in memory comes in large pages if that is said before the
  * first touch, and is then scanned faster than read; random looks should bring no neighbours. */

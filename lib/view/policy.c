@@ -1,11 +1,11 @@
 /*
  * policy.c - copy or map?  All of it, in one function; and another for looks into what is mapped.
  *
- * Measured (docs/views.md, bench/views): a view of up to some MiB is had faster by
- * pread into a buffer that was used before than by mmap, which pays a page fault
- * for each 16 pages and tears the pages down again; with two threads opening
- * files it is many times slower.  Beyond CM_COPY_MOST the copy falls out of the
- * cache and mapping wins.  Who will look at little of it does not want the rest copied.
+ * Measured (docs/views.md, bench/views): a small view is had faster by pread into a buffer that was
+ * used before than by mmap, which pays a page fault for each 16 pages and tears the pages down
+ * again.  With one thread that ends at 256 KiB to 1 MiB, with two, which get into each other's way
+ * at mmap and munmap, at 1 to 2 MiB.  From there on the copy falls out of the caches.  Who will look
+ * at little of it does not want the rest copied.
  *
  * A file on another machine may be cut short there, and no guard of ours hears of it
  * in time: what can be copied is.

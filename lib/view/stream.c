@@ -92,7 +92,7 @@ static int choose_arms(struct comap_stream *s, enum cm_os_fs fs)
 		return 0;
 	}
 	s->is_adaptive = !(s->flags & COMAP_STREAM_COPY) && fs != CM_OS_FS_NETWORK &&
-			 s->expected - s->offset >= CM_COPY_MOST;
+			 s->expected - s->offset >= CM_STREAM_ADAPTIVE;
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "view/view.h"
 
 #define CM_STREAM_READ (256 * CM_KIB) /* most bytes of one read */
+#define CM_STREAM_ADAPTIVE (8 * CM_MIB) /* of so many bytes on it is worth to try both ways */
 #define CM_STREAM_WINDOW (2 * CM_MIB) /* mapped, or as much read; at such multiples in the file */
 
 /* ---- stream_arms.c: which way is cheaper ---------------------------------------------- */

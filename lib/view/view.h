@@ -73,7 +73,7 @@ void cm_pages_give(char *pages, size_t span);
 /* ---- policy.c: copy or map ------------------------------------------------------------ */
 
 /* Below so many bytes a contiguous view is copied; docs/views.md has the measurements. */
-#define CM_COPY_MOST (8 * CM_MIB)
+#define CM_COPY_MOST (512 * CM_KIB)
 #define CM_MAX_COPY_DEFAULT (64 * CM_MIB)
 
 struct cm_choice {
