@@ -257,7 +257,7 @@ void *comap_heap_realloc(comap_heap *heap, void *ptr, size_t size)
 		/* a smaller block must always be had: the old one serves */
 		return size <= had ? ptr : NULL;
 	}
-	memcpy(p, ptr, had < size ? had : size);
+	memmove(p, ptr, had < size ? had : size); /* blocks of a damaged heap may overlap */
 	comap_heap_free(heap, ptr);
 	return p;
 }
