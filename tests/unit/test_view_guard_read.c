@@ -129,9 +129,9 @@ static void what_is_there_again_is_read_from_the_file_not_from_zeroes(void **sta
 
 static void without_the_handler_or_a_guard_of_the_bytes_it_asks(void **state)
 {
-	comap_view *view = read_view(COMAP_VIEW_READ, 0, FEW), *part, *other = part_of("f", 0, 0, 0, 0);
+	comap_view *view = read_view(COMAP_VIEW_READ, 0, 2 * FEW), *part, *other = part_of("f", 0, 0, 0, 0);
 	comap_guard guard, inner;
-	unsigned char byte;
+	unsigned char byte, two[2];
 
 	(void)state;
 	assert_int_equal(comap_view_sub(view, PAGE, PAGE, &part), 0);
@@ -144,6 +144,11 @@ static void without_the_handler_or_a_guard_of_the_bytes_it_asks(void **state)
 	assert_int_equal(read_at(view, 2 * PAGE - 1, &byte), 0);
 	assert_int_equal(read_at(part, PAGE - 1, &byte), 0);
 	assert_int_equal(looks(view), 2);
+	assert_int_equal(comap_view_read(view, PAGE - 1, two, 2), 0); /* one of them is guarded */
+	assert_int_equal(comap_view_read(view, 2 * PAGE - 1, two, 2), 0);
+	assert_int_equal(looks(view), 4);
+	assert_int_equal(comap_view_read(view, 2 * PAGE - 2, two, 2), 0);
+	assert_int_equal(looks(view), 4);
 	cut("f", 0);
 	comap_guard_remove();
 	assert_int_equal(read_at(view, PAGE, &byte), -ENODATA);
@@ -152,6 +157,24 @@ static void without_the_handler_or_a_guard_of_the_bytes_it_asks(void **state)
 	assert_int_equal(comap_guard_leave(&guard), -ENODATA);
 	comap_view_close(part);
 	comap_view_close(other);
+	comap_view_close(view);
+}
+
+/* The kernel would copy from the mapping, too. */
+static void without_a_descriptor_each_look_is_a_load(void **state)
+{
+	comap_view *view = read_view(COMAP_VIEW_READ, COMAP_VIEW_NO_FD, 0);
+	comap_guard guard;
+	unsigned char byte;
+
+	(void)state;
+	comap_guard_enter(&guard, view);
+	assert_int_equal(read_at(view, SIZE - 1, &byte), 0);
+	assert_int_equal(byte, 7);
+	cut("f", 0);
+	assert_int_equal(read_at(view, 2 * PAGE, &byte), -ENODATA);
+	assert_int_equal(faults(view), 1);
+	assert_int_equal(comap_guard_leave(&guard), -ENODATA);
 	comap_view_close(view);
 }
 
@@ -193,6 +216,7 @@ int main(void)
 		GUARD_TEST(a_cut_is_told_by_the_read_or_by_leave),
 		GUARD_TEST(what_is_there_again_is_read_from_the_file_not_from_zeroes),
 		GUARD_TEST(without_the_handler_or_a_guard_of_the_bytes_it_asks),
+		GUARD_TEST(without_a_descriptor_each_look_is_a_load),
 		GUARD_TEST(stores_into_a_private_view_are_what_it_reads),
 	};
 

@@ -8,6 +8,8 @@
  *   - the scenario's call says so by an error that such a failure may have, with a sentence for it; or
  *     nothing is wrong, for there was another way, and the bytes are right;
  *   - no descriptor, no mapping, no file is left, and the old file is as it was.
+ *
+ * Then some that fail at one place only, where it is known what must come of it.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -32,10 +34,11 @@ static _Atomic bool is_armed;
 static _Atomic long calls, fail_at;
 static _Atomic(const char *) failed; /* which call was it? */
 static int with = EIO;
+static long only; /* the one system call that fails; 0: any, and the library's functions */
 
-static bool fails(const char *what, int err)
+static bool fails(long n, const char *what, int err)
 {
-	if (!is_armed || ++calls != fail_at)
+	if (!is_armed || (only && n != only) || ++calls != fail_at)
 		return false;
 	failed = what;
 	errno = err;
@@ -53,7 +56,7 @@ static bool is_spared(long n)
 	type __wrap_##name parameters;                        \
 	type __wrap_##name parameters                         \
 	{                                                     \
-		if (fails(#name, err))                        \
+		if (fails(0, #name, err))                     \
 			return none;                          \
 		return __real_##name arguments;               \
 	}
@@ -83,7 +86,7 @@ long __wrap_syscall(long n, ...)
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(list, long);
 	va_end(list);
-	if (!is_spared(n) && fails("syscall", with))
+	if (!is_spared(n) && fails(n, "syscall", with))
 		return -1;
 	return __real_syscall(n, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
@@ -98,7 +101,7 @@ int __wrap_fcntl64(int fd, int what, ...)
 	va_start(list, what);
 	a = va_arg(list, long);
 	va_end(list);
-	if (fails("fcntl", with))
+	if (fails(0, "fcntl", with))
 		return -1;
 	return __real_fcntl64(fd, what, a);
 }
@@ -107,7 +110,35 @@ int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *x);
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *x)
 {
-	return fails("pthread_create", EAGAIN) ? EAGAIN : __real_pthread_create(t, a, f, x);
+	return fails(0, "pthread_create", EAGAIN) ? EAGAIN : __real_pthread_create(t, a, f, x);
+}
+
+static size_t copied_at_most = SIZE_MAX; /* by one call */
+
+ssize_t __real_copy_file_range(int f, off64_t *a, int t, off64_t *b, size_t n, unsigned flags);
+ssize_t __wrap_copy_file_range(int f, off64_t *a, int t, off64_t *b, size_t n, unsigned flags);
+ssize_t __wrap_copy_file_range(int f, off64_t *a, int t, off64_t *b, size_t n, unsigned flags)
+{
+	if (fails(SYS_copy_file_range, "copy_file_range", with))
+		return -1;
+	return __real_copy_file_range(f, a, t, b, cm_min(n, copied_at_most), flags);
+}
+
+/* The at-th call of this one fails; 0: none. */
+static void arm(long call, long at, int err)
+{
+	only = call;
+	with = err;
+	fail_at = at;
+	calls = 0;
+	failed = NULL;
+	is_armed = true;
+}
+
+static void disarm(void)
+{
+	is_armed = false;
+	only = 0;
 }
 
 /* ---- files ------------------------------------------------------------------------------ */
@@ -462,11 +493,6 @@ static void each_call_may_fail_and_nothing_is_lost(void **state)
 	unsigned n = kin_is_valgrind() ? 1 : 2;
 
 	(void)state;
-	bytes = malloc(LONG);
-	scratch = malloc(LONG + 1);
-	fx_fill(bytes, LONG, 1);
-	for (size_t i = 100; i < LONG; i += 1000)
-		bytes[i] = '\n';
 	make("short", 1000);
 	make("long", LONG);
 	assert_int_equal(pack(), 0);
@@ -475,15 +501,152 @@ static void each_call_may_fail_and_nothing_is_lost(void **state)
 			with = errors[e];
 			fail_everywhere(scenarios[i].run, scenarios[i].name);
 		}
+}
+
+/* ---- one of them -------------------------------------------------------------------------- */
+
+static struct stat stat_of(const char *name)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path_of(name), &st), 0);
+	return st;
+}
+
+static void where_there_is_no_fallocate_zeroes_are_written(void **state)
+{
+	int fd = open(path_of("f"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	(void)state;
+	arm(SYS_fallocate, 1, EOPNOTSUPP);
+	assert_int_equal(cm_os_extend(fd, 300000), 0);
+	disarm();
+	assert_non_null(failed);
+	assert_int_equal(stat_of("f").st_size, 300000);
+	assert_true(stat_of("f").st_blocks * 512 >= 300000);
+	close(fd);
+}
+
+static void a_file_for_which_there_is_half_the_room_is_as_it_was(void **state)
+{
+	int fd = open(path_of("f"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	(void)state;
+	assert_int_equal(cm_os_extend(fd, 100), 0);
+	arm(SYS_fallocate, 2, ENOSPC);
+	assert_int_equal(cm_os_extend(fd, 40 << 20), -ENOSPC);
+	disarm();
+	assert_non_null(failed);
+	assert_int_equal(stat_of("f").st_size, 100);
+	close(fd);
+}
+
+static void a_flush_that_lost_bytes_says_so_for_good(void **state)
+{
+	static const int errors[] = { EIO, ENOSPC, EDQUOT };
+	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
+	struct comap_view_info info = { .size = sizeof info };
+	comap_view *view;
+
+	(void)state;
+	o.mode = COMAP_VIEW_SHARED;
+	o.flags = COMAP_VIEW_CREATE;
+	o.length = 1000;
+	for (int i = 0; i < 3; i++) {
+		int want = errors[i] == EIO ? -EIO : -ENOSPC;
+
+		assert_int_equal(comap_view_open(path_of("f"), &o, &view), 0);
+		arm(SYS_fsync, 1, errors[i]);
+		assert_int_equal(comap_view_flush(view, 0, 0, COMAP_FLUSH_DURABLE), want);
+		disarm();
+		assert_int_equal(comap_view_flush(view, 0, 0, COMAP_FLUSH_DURABLE), want);
+		assert_int_equal(comap_view_flush(view, 0, 0, COMAP_FLUSH_DATA), want);
+		assert_int_equal(comap_view_get_info(view, &info), 0);
+		assert_int_equal(info.failed, want);
+		comap_view_close(view);
+	}
+}
+
+/* Of a file that was there: who made it may not have waited for its name.  The bytes are synced by
+ * fdatasync(2). */
+static void appending_syncs_the_folder_when_it_is_durable_and_only_then(void **state)
+{
+	struct comap_writer_opts o = COMAP_WRITER_OPTS_INIT;
+	comap_writer *writer;
+
+	(void)state;
+	make("log", 77);
+	o.flags = COMAP_WRITER_APPEND;
+	assert_int_equal(comap_writer_open(path_of("log"), &o, &writer), 0);
+	assert_int_equal(comap_writer_write(writer, bytes, 100), 0);
+	arm(SYS_fsync, 1, EIO);
+	assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_DURABLE), -EIO);
+	disarm();
+	assert_true(holds("log", 77));
+	assert_int_equal(comap_writer_open(path_of("log"), &o, &writer), 0);
+	assert_int_equal(comap_writer_write(writer, bytes + 77, 100), 0);
+	arm(SYS_fsync, 1, EIO);
+	assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), 0);
+	disarm();
+	assert_int_equal(calls, 0);
+	assert_true(holds("log", 177));
+}
+
+static void what_the_kernel_copies_in_part_is_read_from_there_on(void **state)
+{
+	static const int errors[] = { EXDEV, EINVAL, EBADF, ENOSYS, EPERM, EOPNOTSUPP };
+	comap_writer *writer;
+	comap_view *view;
+
+	(void)state;
+	make("long", LONG);
+	copied_at_most = 3000001;
+	assert_int_equal(comap_view_open(path_of("long"), NULL, &view), 0);
+	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+		for (long at = 0; at < 4; at++) {
+			assert_int_equal(comap_writer_open(path_of("old"), NULL, &writer), 0);
+			arm(SYS_copy_file_range, at, errors[i]);
+			assert_int_equal(comap_writer_copy(writer, view, 0, 0), 0);
+			disarm();
+			assert_true(calls > 0);
+			assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), 0);
+			assert_true(holds("old", LONG));
+		}
+	copied_at_most = SIZE_MAX;
+	comap_view_close(view);
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	bytes = malloc(LONG);
+	scratch = malloc(LONG + 1);
+	if (!bytes || !scratch)
+		return -1;
+	fx_fill(bytes, LONG, 1);
+	for (size_t i = 100; i < LONG; i += 1000)
+		bytes[i] = '\n';
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
 	free(scratch);
 	free(bytes);
+	return 0;
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FX_FOLDER_TEST(each_call_may_fail_and_nothing_is_lost),
+		FX_FOLDER_TEST(where_there_is_no_fallocate_zeroes_are_written),
+		FX_FOLDER_TEST(a_file_for_which_there_is_half_the_room_is_as_it_was),
+		FX_FOLDER_TEST(a_flush_that_lost_bytes_says_so_for_good),
+		FX_FOLDER_TEST(appending_syncs_the_folder_when_it_is_durable_and_only_then),
+		FX_FOLDER_TEST(what_the_kernel_copies_in_part_is_read_from_there_on),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, begin, end);
 }

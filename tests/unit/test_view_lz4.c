@@ -144,17 +144,25 @@ static void a_block_that_ends_as_no_encoder_would_is_read_as_lz4_reads_it(void *
 
 static void a_match_at_offset_0_is_refused_where_blocks_are_looked_through(void **state)
 {
-	const char *blocks[] = { "\x1f" "a" "\0\0" "\x02" "\x50" "bcdef" };
-	static const size_t lengths[] = { 11 };
+	const char *blocks[] = { "\x1f" "a" "\0\0" "\x02" "\x50" "bcdef", "\x10" "g" };
+	static const size_t lengths[] = { 11 }, full_lengths[] = { 4 + 256 + 1 + 6, 2 };
+	char full[4 + 256 + 1 + 6] = "\x1f" "a", got[27];
 	struct file file = { 0 };
 	comap_lz4 *lz4;
-	char got[27];
 
 	(void)state;
 	add_raw_frame(&file, 0, blocks, lengths, 1);
 	assert_int_equal(try_open(&file, 0, &lz4), -EUCLEAN);
 	drop(&file);
 	add_raw_frame(&file, 1 + 21 + 5, blocks, lengths, 1);
+	assert_int_equal(try_open(&file, COMAP_LZ4_NO_INDEX, &lz4), -EUCLEAN);
+	drop(&file);
+	/* in a block before the last, which has all that a block may have: 1 + 65530 + 5 */
+	memset(full + 4, 0xff, 256);
+	memcpy(full + 260, "\xe7\x50" "bcdef", 7);
+	blocks[0] = full;
+	add_raw_frame(&file, BLOCK + 1, blocks, full_lengths, 2);
+	comap_lz4_close(open_it(&file, 0)); /* only the last was looked through */
 	assert_int_equal(try_open(&file, COMAP_LZ4_NO_INDEX, &lz4), -EUCLEAN);
 	drop(&file);
 	/* and elsewhere it shows nothing of the heap */
@@ -398,6 +406,79 @@ static void a_file_that_another_process_cut_short_is_an_error(void **state)
 	free(s);
 }
 
+static int open_and_measure(void *arg)
+{
+	struct comap_view_opts opts = COMAP_VIEW_OPTS_INIT;
+	const struct file *file = arg;
+	const char *path = fx_path(fx_folder, "measured.lz4");
+	comap_lz4 *lz4 = open_it(file, 0);
+	/* behind its header, and where a page ends: the rest of that would be zeroes */
+	uint64_t cut_at = cm_round_up(lz4->blocks[20].at, cm_os_page_size());
+	comap_view *view;
+	int fd;
+
+	comap_lz4_close(lz4);
+	opts.how = COMAP_VIEW_MAP;
+	opts.flags = COMAP_VIEW_NO_FD;
+	KIN_CHECK(comap_guard_install() == 0);
+	for (int i = 0; i < 20; i++) { /* which thread measures which blocks is chance */
+		fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		KIN_CHECK(write(fd, file->bytes, file->size) == (ssize_t)file->size);
+		KIN_CHECK(comap_view_open(path, &opts, &view) == 0);
+		KIN_CHECK(ftruncate(fd, (off_t)cut_at) == 0);
+		close(fd);
+		KIN_CHECK(comap_lz4_open(view, 0, &lz4) == -ENODATA);
+		comap_view_close(view);
+	}
+	return 0;
+}
+
+/* The walk finds zeroes where the next header was, and takes them for an end; then what lies before
+ * them is measured, by several threads. */
+static void a_block_that_went_before_it_is_measured_is_an_error_in_any_thread(void **state)
+{
+	char *s = text(40 * BLOCK, 26);
+	struct file file = { 0 };
+
+	(void)state;
+	add_frame(&file, s, 40 * BLOCK, false, 0);
+	assert_int_equal(kin_run(open_and_measure, &file), 0);
+	drop(&file);
+	free(s);
+}
+
+static int inflate_to_nowhere(void *lz4)
+{
+	int fd = memfd_create("empty", MFD_CLOEXEC);
+	void *to = mmap(NULL, 40 * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	KIN_CHECK(to != MAP_FAILED);
+	if (cm_os_populate_write(to, 4096) == 0)
+		return 77; /* before Linux 5.14 */
+	KIN_CHECK(comap_lz4_inflate(lz4, to, 40 * BLOCK, 3, 0) == -ENOSPC);
+	return 0;
+}
+
+/* A full disk, or here a file that ends before. */
+static void a_place_without_storage_is_an_error_and_no_signal(void **state)
+{
+	char *s = text(40 * BLOCK, 27);
+	struct file file = { 0 };
+	comap_lz4 *lz4;
+	int status;
+
+	(void)state;
+	add_frame(&file, s, 40 * BLOCK, false, 0);
+	lz4 = open_it(&file, 0);
+	status = kin_run(inflate_to_nowhere, lz4);
+	comap_lz4_close(lz4);
+	drop(&file);
+	free(s);
+	if (status == 77)
+		skip();
+	assert_int_equal(status, 0);
+}
+
 /* Without a descriptor nobody can ask for the length: only the guards see it, in each thread. */
 static void where_guards_are_installed_what_goes_meanwhile_is_an_error(void **state)
 {
@@ -547,6 +628,8 @@ int main(void)
 		FX_FOLDER_TEST(the_blocks_last_read_are_kept),
 		FX_FOLDER_TEST(a_block_decoded_in_part_is_decoded_further_when_more_is_wanted),
 		FX_FOLDER_TEST(a_file_that_another_process_cut_short_is_an_error),
+		FX_FOLDER_TEST(a_block_that_went_before_it_is_measured_is_an_error_in_any_thread),
+		FX_FOLDER_TEST(a_place_without_storage_is_an_error_and_no_signal),
 		FX_FOLDER_TEST(where_guards_are_installed_what_goes_meanwhile_is_an_error),
 		FX_FOLDER_TEST(a_part_of_a_file_is_read_and_the_view_may_be_closed_before),
 		FX_FOLDER_TEST(signals_disturb_nothing_and_reach_no_thread_of_ours),

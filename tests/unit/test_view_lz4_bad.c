@@ -195,6 +195,19 @@ static void a_content_size_that_lies_is_refused_and_takes_no_memory(void **state
 	drop(&file);
 }
 
+/* By its size all blocks but the last are full. */
+static void a_stored_block_that_is_not_full_where_all_must_be_is_refused(void **state)
+{
+	const char *blocks[] = { "hello", "\x10" "x" };
+	static const size_t lengths[] = { 5 | CM_LZ4_STORED, 2 };
+	struct file file = { 0 };
+
+	(void)state;
+	add_raw_frame(&file, BLOCK + 1, blocks, lengths, 2);
+	assert_int_equal(refuse(&file), -EUCLEAN);
+	drop(&file);
+}
+
 /* A block that says it goes on for 16 MiB, in a few KiB, and one whose length is cut. */
 static void a_block_that_becomes_too_long_is_refused(void **state)
 {
@@ -248,6 +261,7 @@ int main(void)
 		FX_FOLDER_TEST(a_changed_byte_is_noticed_or_harmless),
 		FX_FOLDER_TEST(damage_is_noticed_by_the_checksum_that_was_asked_for),
 		FX_FOLDER_TEST(a_content_size_that_lies_is_refused_and_takes_no_memory),
+		FX_FOLDER_TEST(a_stored_block_that_is_not_full_where_all_must_be_is_refused),
 		FX_FOLDER_TEST(a_block_that_becomes_too_long_is_refused),
 	};
 

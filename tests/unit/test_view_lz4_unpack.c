@@ -78,6 +78,34 @@ static void a_content_that_is_not_as_declared_is_damage(void **state)
 	free(s);
 }
 
+/* Behind frames of nothing, and beside one that has no checksum. */
+static void a_wrong_checksum_is_noticed_wherever_its_frame_is(void **state)
+{
+	char *s = text(BLOCK + 100, 37), *got = malloc(BLOCK + 100);
+	struct file file = { 0 }, all;
+	comap_lz4 *lz4;
+
+	(void)state;
+	add_frame(&file, s, 0, false, ALL);
+	add_frame(&file, s, BLOCK, false, 0);
+	add_frame(&file, s, 0, false, ALL);
+	add_frame(&file, s + BLOCK, 100, false, ALL);
+	assert_holds(&file, s, BLOCK + 100, 0);
+	file.bytes[file.size - 1]++;
+	lz4 = open_it(&file, 0);
+	for (uint32_t checks = 0; checks <= ALL; checks++) {
+		int want = checks & COMAP_LZ4_CHECK_CONTENT ? -EUCLEAN : 0;
+
+		assert_int_equal(comap_lz4_inflate(lz4, got, BLOCK + 100, 2, checks), want);
+		assert_int_equal(unpack(&file, 2, checks, &all), want);
+		drop(&all);
+	}
+	comap_lz4_close(lz4);
+	drop(&file);
+	free(got);
+	free(s);
+}
+
 static void unknown_flags_are_refused(void **state)
 {
 	char *s = text(100, 34);
@@ -192,6 +220,7 @@ int main(void)
 		FX_FOLDER_TEST(files_of_other_shapes_come_out_whole),
 		FX_FOLDER_TEST(it_goes_behind_what_the_writer_has),
 		FX_FOLDER_TEST(a_content_that_is_not_as_declared_is_damage),
+		FX_FOLDER_TEST(a_wrong_checksum_is_noticed_wherever_its_frame_is),
 		FX_FOLDER_TEST(unknown_flags_are_refused),
 		FX_FOLDER_TEST(a_file_that_another_process_cut_short_is_an_error),
 		FX_FOLDER_TEST(a_full_disk_ends_it_with_an_error),

@@ -45,6 +45,7 @@ static void growing_a_file_never_cuts_it(void **state)
 	assert_int_equal(cm_os_extend(fd, 50), 0);
 	assert_int_equal(size_of(path), 100);
 	assert_int_equal(cm_os_extend(fd, UINT64_C(1) << 62), -ENOSPC);
+	assert_int_equal(cm_os_extend(fd, UINT64_MAX), -ENOSPC);
 	assert_int_equal(size_of(path), 100);
 	close(fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -111,6 +112,63 @@ static void a_view_with_advice_for_a_part_may_move(void **state)
 		munmap(wall, PAGE);
 }
 
+static void a_view_that_moves_begins_in_the_midst_of_its_page_again(void **state)
+{
+	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
+	const char *path = fx_path(fx_folder, "f");
+	comap_view *view;
+
+	(void)state;
+	comap_view_close(shared(path, 10, 0, 0));
+	o.mode = COMAP_VIEW_SHARED;
+	o.offset = 10;
+	o.length = 1000;
+	assert_int_equal(comap_view_open(path, &o, &view), 0);
+	fx_fill(comap_view_writable(view), 1000, 9);
+	assert_int_equal(comap_view_resize(view, 100 * PAGE, COMAP_RESIZE_MAY_MOVE), 0);
+	assert_true(fx_is_filled(comap_view_bytes(view).data, 1000, 9));
+	assert_true(fx_is_zero((const char *)comap_view_bytes(view).data + 1000, 99 * PAGE));
+	comap_view_close(view);
+}
+
+static void without_address_space_a_view_stays_as_it_was(void **state)
+{
+	const char *path = fx_path(fx_folder, "f");
+	struct rlimit limit, none;
+	comap_view *view;
+
+	(void)state;
+	if (FX_IS_SANITIZED || kin_is_valgrind())
+		skip();
+	view = shared(path, 4 * PAGE, 0, 0);
+	fx_fill(comap_view_writable(view), 4 * PAGE, 9);
+	assert_int_equal(getrlimit(RLIMIT_AS, &limit), 0);
+	none = limit;
+	none.rlim_cur = PAGE;
+	assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+	assert_int_equal(comap_view_resize(view, 100 * PAGE, COMAP_RESIZE_MAY_MOVE), -ENOMEM);
+	assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+	assert_int_equal(size_of(path), 4 * PAGE);
+	assert_int_equal(view->memory->span, 4 * PAGE); /* close must not unmap a neighbour */
+	assert_true(fx_is_filled(comap_view_bytes(view).data, 4 * PAGE, 9));
+	comap_view_close(view);
+}
+
+/* A part of a mapping of hugetlbfs cannot be unmapped: it goes whole. */
+static void a_mapping_of_huge_pages_goes(void **state)
+{
+	unsigned char in;
+	char *at = mmap(NULL, 2 << 20, PROT_READ,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_HUGETLB |
+				21 << 26 /* MAP_HUGE_2MB */, -1, 0);
+
+	(void)state;
+	if (at == MAP_FAILED)
+		skip();
+	cm_os_unmap_part(at, 3 * PAGE);
+	assert_true(mincore(at, PAGE, &in) < 0 && errno == ENOMEM);
+}
+
 /* ---- flushing ---------------------------------------------------------------------------- */
 
 static void a_flush_that_had_no_descriptor_may_be_tried_again(void **state)
@@ -125,8 +183,10 @@ static void a_flush_that_had_no_descriptor_may_be_tried_again(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	assert_int_equal(comap_view_flush(view, 0, 0, COMAP_FLUSH_DURABLE), -EMFILE);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_true(view->memory->is_made); /* its name is still to reach the disk */
 	assert_int_equal(comap_view_flush(view, 0, 0, COMAP_FLUSH_DATA), 0);
 	assert_int_equal(comap_view_flush(view, 0, 0, COMAP_FLUSH_DURABLE), 0);
+	assert_false(view->memory->is_made);
 	comap_view_close(view);
 }
 
@@ -181,6 +241,22 @@ static void what_is_locked_stays_locked_and_nothing_else(void **state)
 	munlock(given, sizeof given);
 }
 
+static void a_locked_memfd_is_locked_when_it_is_frozen(void **state)
+{
+	comap_view *view;
+	long before;
+
+	(void)state;
+	assert_int_equal(comap_view_open_memfd("locked", 8 * PAGE, &view), 0);
+	before = fx_locked_kib();
+	if (comap_view_advise(view, 0, 0, COMAP_ADVISE_LOCK) < 0 || fx_locked_kib() == 0)
+		comap_view_close(view), skip();
+	assert_int_equal(fx_locked_kib(), before + 32);
+	assert_int_equal(comap_view_seal(view, true), 0);
+	assert_int_equal(fx_locked_kib(), before + 32);
+	comap_view_close(view);
+}
+
 /* ---- seals, and memory that was given ------------------------------------------------ */
 
 static void a_memfd_that_was_cut_before_it_was_sealed_is_not_safe(void **state)
@@ -198,6 +274,41 @@ static void a_memfd_that_was_cut_before_it_was_sealed_is_not_safe(void **state)
 	assert_int_equal(comap_view_read(view, 0, &byte, 1), 0);
 	assert_int_equal(comap_view_read(view, 2 * PAGE, &byte, 1), -ENODATA); /* no signal */
 	comap_view_close(view);
+}
+
+static void a_memfd_that_others_write_to_is_not_frozen_and_stays_writable(void **state)
+{
+	comap_view *view;
+	char *other;
+
+	(void)state;
+	assert_int_equal(comap_view_open_memfd("written", 3 * PAGE, &view), 0);
+	other = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, comap_view_fd(view), 0);
+	assert_ptr_not_equal(other, MAP_FAILED);
+	assert_int_equal(comap_view_seal(view, true), -EBUSY);
+	assert_non_null(comap_view_writable(view));
+	strcpy(comap_view_writable(view), "still");
+	assert_string_equal(other, "still");
+	munmap(other, PAGE);
+	assert_int_equal(comap_view_seal(view, true), 0);
+	comap_view_close(view);
+}
+
+static void a_memfd_with_a_reserve_is_not_sealed(void **state)
+{
+	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
+	comap_view *view, *growing;
+
+	(void)state;
+	assert_int_equal(comap_view_open_memfd("growing", PAGE, &view), 0);
+	o.mode = COMAP_VIEW_SHARED;
+	o.reserve = 4 * PAGE;
+	assert_int_equal(comap_view_open_fd(comap_view_fd(view), &o, &growing), 0);
+	comap_view_close(view);
+	assert_int_equal(comap_view_seal(growing, false), -EINVAL);
+	assert_int_equal(comap_view_seal(growing, true), -EINVAL);
+	assert_int_equal(comap_view_resize(growing, 4 * PAGE, 0), 0);
+	comap_view_close(growing);
 }
 
 static void a_seal_against_writers_to_come_leaves_this_one(void **state)
@@ -239,10 +350,16 @@ int main(void)
 		FX_FOLDER_TEST(growing_a_file_never_cuts_it),
 		FX_FOLDER_TEST(two_who_make_a_file_both_have_their_length),
 		FX_FOLDER_TEST(a_view_with_advice_for_a_part_may_move),
+		FX_FOLDER_TEST(a_view_that_moves_begins_in_the_midst_of_its_page_again),
+		FX_FOLDER_TEST(without_address_space_a_view_stays_as_it_was),
+		FX_FOLDER_TEST(a_mapping_of_huge_pages_goes),
 		FX_FOLDER_TEST(a_flush_that_had_no_descriptor_may_be_tried_again),
 		FX_FOLDER_TEST(a_relative_name_stays_one_of_the_directory_it_was_made_in),
 		FX_FOLDER_TEST(what_is_locked_stays_locked_and_nothing_else),
+		FX_FOLDER_TEST(a_locked_memfd_is_locked_when_it_is_frozen),
 		FX_FOLDER_TEST(a_memfd_that_was_cut_before_it_was_sealed_is_not_safe),
+		FX_FOLDER_TEST(a_memfd_that_others_write_to_is_not_frozen_and_stays_writable),
+		FX_FOLDER_TEST(a_memfd_with_a_reserve_is_not_sealed),
 		FX_FOLDER_TEST(a_seal_against_writers_to_come_leaves_this_one),
 		FX_FOLDER_TEST(who_gave_no_memory_gets_none_back),
 	};

@@ -155,6 +155,7 @@ static void records_after_a_mapped_chunk_go_on_where_it_ended(void **state)
 	struct comap_bytes got;
 	comap_stream *stream;
 	size_t done = 0;
+	uint64_t mapped;
 	int r;
 
 	(void)state;
@@ -167,12 +168,14 @@ static void records_after_a_mapped_chunk_go_on_where_it_ended(void **state)
 	stream->at -= 1000;
 	stream->mapped_bytes -= 1000;
 	done -= 1000;
+	mapped = stream->mapped_bytes;
 	while ((r = comap_stream_record(stream, 'q', &got)) == 1) {
 		assert_memory_equal(got.data, bytes + done, got.size);
 		done += got.size + 1;
 	}
 	assert_int_equal(r, 0);
 	assert_in_range(done, N, N + 1);
+	assert_int_equal(stats_of(stream).mapped_bytes, mapped);
 	comap_stream_close(stream);
 	free(bytes);
 	fx_rmdir(dir);

@@ -119,6 +119,28 @@ static void reads_and_writes_go_through_every_kind_of_view(void **state)
 	free(got);
 }
 
+/* O_DIRECT: neither one byte nor an odd place can be asked for. */
+static void a_descriptor_that_takes_whole_blocks_takes_any_bytes(void **state)
+{
+	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
+	comap_view *view = view_of("f", 10000, COMAP_VIEW_READ, 0, 0);
+	int fd = open(fx_path(fx_folder, "f"), O_RDWR | O_DIRECT | O_CLOEXEC);
+	char got[5];
+
+	(void)state;
+	comap_view_close(view);
+	if (fd < 0)
+		skip();
+	o.mode = COMAP_VIEW_SHARED;
+	assert_int_equal(comap_view_open_fd(fd, &o, &view), 0);
+	close(fd);
+	assert_int_equal(comap_view_write(view, 4093, "hello", 5), 0);
+	assert_memory_equal((const char *)comap_view_bytes(view).data + 4093, "hello", 5);
+	assert_int_equal(comap_view_read(view, 4093, got, 5), 0);
+	assert_memory_equal(got, "hello", 5);
+	comap_view_close(view);
+}
+
 static int cuts_it(void *arg)
 {
 	KIN_CHECK(truncate(arg, 10000) == 0);
@@ -542,6 +564,7 @@ int main(void)
 		FX_FOLDER_TEST(a_look_outside_is_refused),
 		FX_FOLDER_TEST(numbers_come_out_in_either_order),
 		FX_FOLDER_TEST(reads_and_writes_go_through_every_kind_of_view),
+		FX_FOLDER_TEST(a_descriptor_that_takes_whole_blocks_takes_any_bytes),
 		FX_FOLDER_TEST(a_file_cut_short_is_an_error_not_a_signal),
 		FX_FOLDER_TEST(flushed_bytes_are_in_the_file),
 		FX_FOLDER_TEST(a_view_with_a_reserve_grows_where_it_is),

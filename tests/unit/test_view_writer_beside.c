@@ -44,6 +44,57 @@ static void appenders_at_the_limit_get_an_error_and_no_signal(void **state)
 	}
 }
 
+static bool has_signal(int (*ask)(sigset_t *set))
+{
+	sigset_t set;
+
+	KIN_CHECK(ask(&set) == 0);
+	return sigismember(&set, SIGXFSZ);
+}
+
+static int get_mask(sigset_t *set)
+{
+	return pthread_sigmask(SIG_SETMASK, NULL, set);
+}
+
+/* The write begins at the limit, although the file, whose size is asked, ends before. */
+static int append_at_the_limit(void)
+{
+	int fd = open(fx_path(fx_folder, "f"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600), err;
+	uint64_t put = 0;
+
+	KIN_CHECK(lseek(fd, BUFFER, SEEK_SET) == BUFFER);
+	err = cm_os_append(fd, "x", 1, &put);
+	close(fd);
+	return put ? 1 : err;
+}
+
+static int append_with_every_mask(void *arg)
+{
+	struct rlimit limit = { BUFFER, BUFFER };
+	sigset_t fsize;
+
+	(void)arg;
+	sigemptyset(&fsize);
+	sigaddset(&fsize, SIGXFSZ);
+	KIN_CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	KIN_CHECK(append_at_the_limit() == -ENOSPC);
+	KIN_CHECK(!has_signal(get_mask) && !has_signal(sigpending));
+	KIN_CHECK(pthread_sigmask(SIG_BLOCK, &fsize, NULL) == 0);
+	KIN_CHECK(append_at_the_limit() == -ENOSPC);
+	KIN_CHECK(has_signal(get_mask) && !has_signal(sigpending));
+	raise(SIGXFSZ); /* the caller's own */
+	KIN_CHECK(append_at_the_limit() < 0);
+	KIN_CHECK(has_signal(get_mask) && has_signal(sigpending));
+	return 0;
+}
+
+static void signals_that_wait_and_are_blocked_stay_so_at_the_limit(void **state)
+{
+	(void)state;
+	assert_int_equal(kin_run(append_with_every_mask, NULL), 0);
+}
+
 /* A log that was emptied meanwhile, and by chance is as long again as it should be. */
 static void abort_takes_nobody_elses_bytes(void **state)
 {
@@ -64,6 +115,29 @@ static void abort_takes_nobody_elses_bytes(void **state)
 	comap_writer_abort(writer);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_size, BUFFER + 100);
+	free(bytes);
+}
+
+/* Our last byte is the file's, but between ours lie those of another. */
+static void abort_takes_nothing_from_between(void **state)
+{
+	const char *path = fx_path(fx_folder, "log");
+	char *bytes = content(BUFFER, 2);
+	comap_writer *writer;
+	struct stat st;
+	FILE *file;
+
+	(void)state;
+	make_file(path, 100, 1);
+	writer = open_writer(path, COMAP_WRITER_APPEND);
+	assert_int_equal(comap_writer_write(writer, bytes, BUFFER), 0);
+	file = fopen(path, "ae");
+	assert_int_equal(fwrite("other", 1, 5, file), 5);
+	fclose(file);
+	assert_int_equal(comap_writer_write(writer, bytes, BUFFER), 0);
+	comap_writer_abort(writer);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 100 + 2 * BUFFER + 5);
 	free(bytes);
 }
 
@@ -223,7 +297,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FX_FOLDER_TEST(appenders_at_the_limit_get_an_error_and_no_signal),
+		FX_FOLDER_TEST(signals_that_wait_and_are_blocked_stay_so_at_the_limit),
 		FX_FOLDER_TEST(abort_takes_nobody_elses_bytes),
+		FX_FOLDER_TEST(abort_takes_nothing_from_between),
 		FX_FOLDER_TEST(to_finish_takes_no_more_descriptors_than_to_begin),
 		FX_FOLDER_TEST(after_an_error_the_size_is_what_the_file_got),
 		FX_FOLDER_TEST(a_writer_that_lost_proc_meanwhile_finishes),

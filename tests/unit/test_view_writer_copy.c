@@ -83,6 +83,79 @@ static void parts_are_put_behind_what_came_before(void **state)
 	free(bytes);
 }
 
+static void a_view_from_the_midst_of_a_file_is_copied_from_there(void **state)
+{
+	const char *from = fx_path(fx_folder, "from"), *to = fx_path(fx_folder, "to");
+	struct comap_view_opts o = COMAP_VIEW_OPTS_INIT;
+	char *bytes = content(5 * BUFFER, 3), *got = malloc(2 * BUFFER);
+	comap_writer *writer = open_writer(to, 0);
+	comap_view *view;
+	FILE *file;
+
+	(void)state;
+	make_file(from, 5 * BUFFER, 3);
+	o.how = COMAP_VIEW_MAP;
+	o.offset = 5000;
+	assert_int_equal(comap_view_open(from, &o, &view), 0);
+	assert_int_equal(comap_writer_copy(writer, view, 77, 2 * BUFFER), 0);
+	assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), 0);
+	file = fopen(to, "re");
+	assert_int_equal(fread(got, 1, 2 * BUFFER, file), 2 * BUFFER);
+	fclose(file);
+	assert_memory_equal(got, bytes + 5077, 2 * BUFFER);
+	comap_view_close(view);
+	free(got);
+	free(bytes);
+}
+
+/* Between these two the kernel copies nothing: EXDEV. */
+static void a_view_of_another_file_system_is_copied(void **state)
+{
+	const char *to = fx_path(fx_folder, "to");
+	char *bytes = content(5 * BUFFER, 3);
+	comap_writer *writer = open_writer(to, 0);
+	comap_view *view;
+
+	(void)state;
+	assert_int_equal(comap_view_open_memfd("from", 5 * BUFFER, &view), 0);
+	memcpy(comap_view_writable(view), bytes, 5 * BUFFER);
+	assert_int_equal(comap_writer_copy(writer, view, 0, 0), 0);
+	assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), 0);
+	assert_true(has_content(to, 5 * BUFFER, 3));
+	comap_view_close(view);
+	free(bytes);
+}
+
+static void what_was_allocated_for_more_is_given_back(void **state)
+{
+	struct comap_writer_opts opts = COMAP_WRITER_OPTS_INIT;
+	const char *to = fx_path(fx_folder, "to");
+	comap_view *view = view_of(MAPPED, fx_path(fx_folder, "from"), 5 * BUFFER, 3);
+	comap_writer *writer;
+
+	(void)state;
+	opts.expect = 9 * BUFFER;
+	assert_int_equal(comap_writer_open(to, &opts, &writer), 0);
+	assert_int_equal(comap_writer_copy(writer, view, 0, 0), 0);
+	assert_int_equal(comap_writer_finish(writer, COMAP_WRITER_PLAIN), 0);
+	assert_true(has_content(to, 5 * BUFFER, 3));
+	comap_view_close(view);
+}
+
+static void a_room_is_gone_with_the_next_copy(void **state)
+{
+	comap_view *view = view_of(MAPPED, fx_path(fx_folder, "from"), 100, 3);
+	comap_writer *writer = open_writer(fx_path(fx_folder, "to"), 0);
+	void *room;
+
+	(void)state;
+	assert_int_equal(comap_writer_reserve(writer, 50, &room), 0);
+	assert_int_equal(comap_writer_copy(writer, view, 0, 0), 0);
+	assert_int_equal(comap_writer_commit(writer, 50), -EINVAL);
+	comap_writer_abort(writer);
+	comap_view_close(view);
+}
+
 static void stores_into_a_private_view_are_copied(void **state)
 {
 	const char *from = fx_path(fx_folder, "from"), *to = fx_path(fx_folder, "to");
@@ -170,6 +243,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		FX_FOLDER_TEST(every_byte_arrives_whatever_the_view),
 		FX_FOLDER_TEST(parts_are_put_behind_what_came_before),
+		FX_FOLDER_TEST(a_view_from_the_midst_of_a_file_is_copied_from_there),
+		FX_FOLDER_TEST(a_view_of_another_file_system_is_copied),
+		FX_FOLDER_TEST(what_was_allocated_for_more_is_given_back),
+		FX_FOLDER_TEST(a_room_is_gone_with_the_next_copy),
 		FX_FOLDER_TEST(stores_into_a_private_view_are_copied),
 		FX_FOLDER_TEST(a_part_that_is_not_there_is_refused_and_the_writer_goes_on),
 		FX_FOLDER_TEST(a_view_that_was_cut_is_an_error_and_no_signal),
