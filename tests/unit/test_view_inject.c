@@ -619,8 +619,8 @@ static void what_the_kernel_copies_in_part_is_read_from_there_on(void **state)
 static int begin(void **state)
 {
 	(void)state;
-	bytes = malloc(LONG);
-	scratch = malloc(LONG + 1);
+	bytes = calloc(1, LONG); /* fx_fill leaves holes */
+	scratch = calloc(1, LONG + 1);
 	if (!bytes || !scratch)
 		return -1;
 	fx_fill(bytes, LONG, 1);
