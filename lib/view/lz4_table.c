@@ -8,8 +8,9 @@
  * So it is measured: the lengths of a block's sequences are added up, nothing is copied.  That is
  * one and a half times as fast as decoding, done by several threads, and it touches all of the
  * file.  (Two blocks by turns in one thread took 0.75 of the time on one processor, and no less on
- * the two threads of a core.)  Where a frame says how long its content is, its last block is enough: when that and all
- * the others at their fullest make up the content, each of the others must be full.
+ * the two threads of a core.)  Where a frame says how long its content is, its last block is
+ * enough: when that and all the others at their fullest make up the content, each of the others
+ * must be full.
  *
  * A decoder asks for more: offsets that lead into the block, and how its last sequence looks.  What
  * passes here may yet be damaged; what does not, no decoder takes, but for one thing: a match at

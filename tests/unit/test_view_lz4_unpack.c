@@ -2,6 +2,7 @@
  * (lz4_inflate.c, lz4_ring.c). */
 #include <sys/resource.h>
 #include "lz4_fixture.h"
+#include "view/guard.h"
 
 static void files_of_other_shapes_come_out_whole(void **state)
 {
@@ -98,6 +99,7 @@ static void a_wrong_checksum_is_noticed_wherever_its_frame_is(void **state)
 
 		assert_int_equal(comap_lz4_inflate(lz4, got, BLOCK + 100, 2, checks), want);
 		assert_int_equal(unpack(&file, 2, checks, &all), want);
+		assert_null(cm_guard_innermost); /* none is left behind on the stack */
 		drop(&all);
 	}
 	comap_lz4_close(lz4);
@@ -214,6 +216,50 @@ static void no_strange_bytes_come_out(void **state)
 	drop(&file);
 }
 
+/* ---- the ring -------------------------------------------------------------------------- */
+
+#define HELPERS 3u
+#define SLOTS (HELPERS + 3)
+
+static _Atomic unsigned made;
+
+static int count(const void *arg, void *state, uint64_t i, struct cm_lz4_piece *piece)
+{
+	(void)arg;
+	(void)state;
+	(void)i;
+	(void)piece;
+	made++;
+	return 0;
+}
+
+static int fail_when_all_wait(void *arg, uint64_t i, const struct cm_lz4_piece *piece)
+{
+	(void)arg;
+	(void)piece;
+	for (int ms = 0; made < SLOTS && ms < 1000; ms++) /* fewer, when the system refused a thread */
+		usleep(1000);
+	usleep(20000);
+	return i == 0 ? -EIO : 0;
+}
+
+static int end_by_an_error(void *arg)
+{
+	const struct cm_lz4_work work = { .npieces = 100, .make = count, .take = fail_when_all_wait };
+
+	(void)arg;
+	alarm(10);
+	KIN_CHECK(cm_lz4_run(&work, HELPERS + 1) == -EIO);
+	KIN_CHECK(made <= SLOTS);
+	return 0;
+}
+
+static void helpers_that_wait_for_room_go_home_after_an_error(void **state)
+{
+	(void)state;
+	assert_int_equal(kin_run(end_by_an_error, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +271,7 @@ int main(void)
 		FX_FOLDER_TEST(a_file_that_another_process_cut_short_is_an_error),
 		FX_FOLDER_TEST(a_full_disk_ends_it_with_an_error),
 		FX_FOLDER_TEST(no_strange_bytes_come_out),
+		FX_FOLDER_TEST(helpers_that_wait_for_room_go_home_after_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

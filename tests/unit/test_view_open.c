@@ -291,7 +291,7 @@ static void what_is_no_file_has_its_error(void **state)
 	struct sockaddr_un name = { .sun_family = AF_UNIX };
 	struct comap_view_opts o = opts_of(COMAP_VIEW_READ, 0, COMAP_VIEW_NOFOLLOW);
 	comap_view *view = NULL;
-	int fd;
+	int fd, ends[2];
 
 	(void)state;
 	assert_int_equal(comap_view_open(fx_folder, NULL, &view), -EISDIR);
@@ -313,6 +313,10 @@ static void what_is_no_file_has_its_error(void **state)
 	assert_int_equal(bind(fd, (struct sockaddr *)&name, sizeof name), 0);
 	assert_int_equal(comap_view_open(name.sun_path, NULL, &view), -ENXIO);
 	close(fd);
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_int_equal(comap_view_open_fd(ends[1], NULL, &view), -EACCES); /* to write only */
+	close(ends[0]);
+	close(ends[1]);
 	o = opts_of(COMAP_VIEW_SHARED, 0, 0);
 	assert_int_equal(comap_view_open(fx_folder, &o, &view), -EISDIR);
 	assert_int_equal(comap_view_open("/dev/null", &o, &view), -ENODEV);
