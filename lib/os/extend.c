@@ -84,8 +84,9 @@ static int64_t write_quietly(int fd, const void *bytes, size_t n)
 	sigpending(&pending);
 	put = syscall(SYS_write, fd, bytes, n);
 	err = errno;
-	if (put < 0 && err == EFBIG && !sigismember(&pending, SIGXFSZ) &&
-	    sigtimedwait(&fsize, NULL, &now) == SIGXFSZ)
+	/* one that waited before stays the caller's */
+	if (put < 0 && err == EFBIG &&
+	    (sigismember(&pending, SIGXFSZ) || sigtimedwait(&fsize, NULL, &now) == SIGXFSZ))
 		err = ENOSPC;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errno = err;

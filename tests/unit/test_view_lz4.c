@@ -92,8 +92,6 @@ static void blocks_of_nothing_are_read_as_nothing(void **state)
 	drop(&file);
 }
 
-/* Four bytes behind the last match, where there should be five: liblz4 takes it when there is
- * room. */
 /* Millions of them cost what a walk over the table costs, not a look at the file each. */
 static void blocks_of_nothing_between_two_bytes_are_passed_over(void **state)
 {
@@ -119,6 +117,8 @@ static void blocks_of_nothing_between_two_bytes_are_passed_over(void **state)
 	drop(&file);
 }
 
+/* Four bytes behind the last match, where there should be five: liblz4 takes it when there is
+ * room. */
 static void a_block_that_ends_as_no_encoder_would_is_read_as_lz4_reads_it(void **state)
 {
 	const char *blocks[] = { "\x1f" "a" "\x01\x00" "\xff\x02" "\x40" "bcde", "\x10" "f" };
