@@ -1,6 +1,9 @@
 /*
  * extend.c - files that get longer: storage before the bytes, and bytes behind the end.
  *
+ * System calls that libc makes a cancellation point are made without it: a thread that ended in one
+ * would leave a signal blocked, or a writer that does not know what it wrote.
+ *
  * Past RLIMIT_FSIZE the kernel answers with a signal that ends the process, also to
  * an allocation, so the limit is asked first.
  */
@@ -15,6 +18,7 @@
 #include <unistd.h>
 #include "os/os.h"
 
+#define SIGNALS 64ul /* bits of the kernel's set of them */
 #define NOT_WORTH_ASKING (32 * CM_MIB)
 
 /* What cannot be had at all is not to fill the disk first, under everybody's feet. */
@@ -86,7 +90,8 @@ static int64_t write_quietly(int fd, const void *bytes, size_t n)
 	err = errno;
 	/* one that waited before stays the caller's */
 	if (put < 0 && err == EFBIG &&
-	    (sigismember(&pending, SIGXFSZ) || sigtimedwait(&fsize, NULL, &now) == SIGXFSZ))
+	    (sigismember(&pending, SIGXFSZ) ||
+	     syscall(SYS_rt_sigtimedwait, &fsize, NULL, &now, SIGNALS / 8) == SIGXFSZ))
 		err = ENOSPC;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errno = err;
@@ -118,14 +123,13 @@ int cm_os_append(int fd, const void *bytes, size_t n, uint64_t *put)
 
 int64_t cm_os_copy_range(int from, uint64_t off, int to, uint64_t to_off, uint64_t n)
 {
-	off_t at = (off_t)off, to_at = (off_t)to_off;
-	ssize_t got;
+	int64_t at = (int64_t)off, to_at = (int64_t)to_off, got;
 
 	n = cm_min(n, CM_GIB);
 	if (cm_os_is_past_rlimit(to_off + n))
 		return -ENOSPC;
 	do
-		got = copy_file_range(from, &at, to, &to_at, (size_t)n, 0);
+		got = syscall(SYS_copy_file_range, from, &at, to, &to_at, n, 0ul);
 	while (got < 0 && errno == EINTR);
 	if (got >= 0)
 		return got;

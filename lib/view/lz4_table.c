@@ -137,7 +137,7 @@ struct sizing {
 	uint64_t per_run; /* blocks */
 };
 
-/* Their sizes stand in `content` for now. */
+/* Their sizes stand in `content` until place() makes offsets of them. */
 static int measure_run(const void *arg, void *state, uint64_t run, struct cm_lz4_piece *piece)
 {
 	const struct sizing *sizing = arg;

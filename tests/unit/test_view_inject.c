@@ -77,6 +77,8 @@ WRAP(void *, XXH32_createState, (void), (), ENOMEM, NULL)
 
 static bool poll_lies; /* once: there is something to read */
 
+static size_t copied_at_most = SIZE_MAX; /* by one copy_file_range */
+
 long __real_syscall(long n, ...);
 long __wrap_syscall(long n, ...);
 long __wrap_syscall(long n, ...)
@@ -94,6 +96,8 @@ long __wrap_syscall(long n, ...)
 	}
 	if (!is_spared(n) && fails(n, "syscall", with))
 		return -1;
+	if (n == SYS_copy_file_range)
+		a[4] = (long)cm_min((size_t)a[4], copied_at_most);
 	return __real_syscall(n, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
@@ -124,17 +128,6 @@ int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void
 int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *x)
 {
 	return fails(0, "pthread_create", EAGAIN) ? EAGAIN : __real_pthread_create(t, a, f, x);
-}
-
-static size_t copied_at_most = SIZE_MAX; /* by one call */
-
-ssize_t __real_copy_file_range(int f, off64_t *a, int t, off64_t *b, size_t n, unsigned flags);
-ssize_t __wrap_copy_file_range(int f, off64_t *a, int t, off64_t *b, size_t n, unsigned flags);
-ssize_t __wrap_copy_file_range(int f, off64_t *a, int t, off64_t *b, size_t n, unsigned flags)
-{
-	if (fails(SYS_copy_file_range, "copy_file_range", with))
-		return -1;
-	return __real_copy_file_range(f, a, t, b, cm_min(n, copied_at_most), flags);
 }
 
 /* The at-th call of this one fails; 0: none. */

@@ -1,6 +1,7 @@
 /* test_view_writer_copy.c - views into writers: by the kernel, by the buffer, and what others cut
  * (writer_bytes.c). */
 #include "writer_fixture.h"
+#include <pthread.h>
 #include "view/view.h"
 #include <sys/resource.h>
 
@@ -238,6 +239,38 @@ static void past_rlimit_fsize_is_enospc_and_no_signal(void **state)
 	comap_view_close(view);
 }
 
+static void *copy_though_cancelled(void *arg)
+{
+	comap_view *view = arg;
+	comap_writer *writer;
+	bool *is_copied = malloc(sizeof *is_copied);
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	writer = open_writer(fx_path(fx_folder, "to"), 0);
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+	pthread_cancel(pthread_self()); /* at the next cancellation point */
+	*is_copied = comap_writer_copy(writer, view, 0, 0) == 0;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	*is_copied = comap_writer_finish(writer, COMAP_WRITER_PLAIN) == 0 && *is_copied;
+	return is_copied;
+}
+
+static void a_copy_is_no_cancellation_point(void **state)
+{
+	comap_view *view = view_of(MAPPED, fx_path(fx_folder, "from"), 9 * BUFFER, 3);
+	pthread_t thread;
+	void *is_copied;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, copy_though_cancelled, view), 0);
+	assert_int_equal(pthread_join(thread, &is_copied), 0);
+	assert_ptr_not_equal(is_copied, PTHREAD_CANCELED);
+	assert_true(*(bool *)is_copied);
+	assert_true(has_content(fx_path(fx_folder, "to"), 9 * BUFFER, 3));
+	free(is_copied);
+	comap_view_close(view);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -251,6 +284,7 @@ int main(void)
 		FX_FOLDER_TEST(a_part_that_is_not_there_is_refused_and_the_writer_goes_on),
 		FX_FOLDER_TEST(a_view_that_was_cut_is_an_error_and_no_signal),
 		FX_FOLDER_TEST(past_rlimit_fsize_is_enospc_and_no_signal),
+		FX_FOLDER_TEST(a_copy_is_no_cancellation_point),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
